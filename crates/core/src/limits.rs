@@ -1,0 +1,142 @@
+//! Every bound, with its reason and the memory it can cost.
+//!
+//! A length that a peer sends is compared with one of these before anything is stored, reserved or
+//! multiplied.
+
+use core::time::Duration;
+
+/// Longest topic, and longest prefix that can match one. One length byte in the leaf hash.
+pub const TOPIC_BYTES: usize = 255;
+
+// ---- connections -------------------------------------------------------------------------------
+
+/// From accept or connect to READY; a slow or silent stranger holds a slot no longer.
+pub const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Handshakes in progress from one address. Each costs under 2 KiB.
+pub const HANDSHAKES_PER_ADDRESS: usize = 32;
+
+/// Handshakes in progress in all: at most 2 MiB before anyone has said who he is.
+pub const HANDSHAKES: usize = 1_024;
+
+/// Longest command frame other than ASK: READY metadata, SUBSCRIBE, PING. libzmq sends under 100.
+pub const COMMAND_BYTES: usize = 4 * 1_024;
+
+/// Longest PING context that is echoed (ZMTP 3.1, section "Heartbeats").
+pub const PING_CONTEXT_BYTES: usize = 16;
+
+/// Longest message frame accepted from a subscriber: old-style subscriptions are 1 + 255 bytes.
+pub const UPSTREAM_FRAME_BYTES: usize = 4 * 1_024;
+
+/// Prefix bytes stored for one peer. Each prefix is charged [`PREFIX_COST`] more, so a peer costs
+/// at most this much plus its share of the index.
+pub const SUBSCRIPTION_BYTES: usize = 64 * 1_024;
+
+/// What a stored prefix is charged beside its bytes. Kept small, so that 1,000 prefixes fit.
+pub const PREFIX_COST: usize = 8;
+
+/// Silence after which a peer is pinged.
+pub const PING_AFTER: Duration = Duration::from_secs(5);
+
+/// Pings without any answer after which a peer is dead.
+pub const PINGS_MISSED: u32 = 3;
+
+/// A peer that takes no byte of a non-empty queue for this long is cut off.
+pub const STALLED: Duration = Duration::from_secs(10);
+
+/// First reconnect delay; doubles with full jitter up to [`RECONNECT_MAX`].
+pub const RECONNECT_MIN: Duration = Duration::from_millis(100);
+
+/// Longest reconnect delay.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(30);
+
+// ---- packets -----------------------------------------------------------------------------------
+
+/// Largest body unless configured otherwise.
+pub const BODY_BYTES: usize = 1 << 20;
+
+/// Largest body that any configuration may allow.
+pub const BODY_BYTES_HARD: usize = 16 << 20;
+
+/// Largest seal frame: 1,024 heads with small extensions, and proofs.
+pub const SEAL_BYTES: usize = 64 * 1_024;
+
+/// Bodies in one packet.
+pub const BODIES: usize = 1_024;
+
+/// Largest extension (headers) of one message.
+pub const EXTENSION_BYTES: usize = 1_024;
+
+/// Largest packet on the wire, frame headers included: one hard-limit body with topic and seal.
+pub const PACKET_BYTES: usize = BODY_BYTES_HARD + SEAL_BYTES + 64 * 1_024;
+
+/// Numbered messages in one commit: `n` of the seal.
+pub const COMMIT_MESSAGES: usize = 4_096;
+
+// ---- signing -----------------------------------------------------------------------------------
+
+/// Messages signed together at most when several wait.
+pub const SIGN_MESSAGES: usize = 512;
+
+/// Body bytes signed together at most; one larger message goes alone.
+pub const SIGN_BYTES: usize = 256 * 1_024;
+
+/// Topics of which a publisher remembers the last number. About 10 MiB at worst.
+pub const TOPICS_REMEMBERED: usize = 65_536;
+
+// ---- queues ------------------------------------------------------------------------------------
+
+/// Bytes waiting for one peer before it is given nothing more.
+pub const QUEUE_BYTES: usize = 64 << 20;
+
+/// Bytes waiting for all peers together.
+pub const QUEUES_BYTES: usize = 512 << 20;
+
+/// Bytes accepted from the application and not yet numbered.
+pub const INTAKE_BYTES: usize = 64 << 20;
+
+/// Bytes delivered and not yet taken by the application.
+pub const INBOX_BYTES: usize = 64 << 20;
+
+/// Bytes handed to one vectored write.
+pub const WRITE_BYTES: usize = 256 * 1_024;
+
+/// Slices handed to one vectored write: half of Linux's IOV_MAX.
+pub const WRITE_SLICES: usize = 512;
+
+/// Read buffer of a connection. A delivered body keeps the buffer it was read into alive.
+pub const READ_BYTES: usize = 64 * 1_024;
+
+/// Bytes held out of order for one key.
+pub const HELD_BYTES: usize = 4 << 20;
+
+/// Disjoint ranges kept per key of what MARKs passed; the oldest are joined beyond it.
+pub const RANGES: usize = 1_024;
+
+// ---- trust -------------------------------------------------------------------------------------
+
+/// How far from now the seal of an unsolicited first packet may be.
+pub const AGE: Duration = Duration::from_secs(30);
+
+/// Commits whose signature is remembered. About 250 bytes each.
+pub const VERIFIED_COMMITS: usize = 4_096;
+
+/// Bad proofs or signatures after which a key is muted on a link.
+pub const BAD_SEALS: u32 = 10;
+
+/// How long such a key stays muted on that link.
+pub const MUTED: Duration = Duration::from_secs(60);
+
+// ---- directory ---------------------------------------------------------------------------------
+
+/// Largest directory file: 100,000 entries of 160 bytes.
+pub const DIRECTORY_FILE_BYTES: usize = 16 << 20;
+
+/// Drop-in files read beside the main one.
+pub const DIRECTORY_FILES: usize = 10_000;
+
+/// Entries above which the sudden loss of more than half needs a second look.
+pub const MASS_REMOVAL_ENTRIES: usize = 10;
+
+/// How long until that second, identical read is believed.
+pub const MASS_REMOVAL_WAIT: Duration = Duration::from_secs(30);

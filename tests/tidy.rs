@@ -1,0 +1,1 @@
+//! Do the house rules hold?
