@@ -9,12 +9,14 @@
 
 mod command;
 mod connection;
+mod event;
 mod frame;
 mod handshake;
 mod interest;
 
 pub use command::{Mark, cancel, ping, pong, subscribe};
-pub use connection::{Connection, Event, Fault, Ignored, Limits};
+pub use connection::{Connection, Limits};
+pub use event::{Event, Fault, Ignored};
 pub use frame::{FrameHeader, Frames, NotOneMessage, header, put_frame};
 pub use handshake::{Peer, Role, greeting, ready};
 pub use interest::{Full, Interest, matches};
