@@ -20,6 +20,7 @@
 
 extern crate alloc;
 
+pub mod directory;
 pub mod limits;
 pub mod position;
 pub mod seal;
