@@ -20,7 +20,7 @@ use core::time::Duration;
 use crate::limits::{QUEUE_BYTES, QUEUES_BYTES, STALLED};
 use crate::seal::{Commit, Header, Sealed};
 use crate::topic::Topic;
-use crate::wire::{Interest, command};
+use crate::wire::{self, Interest};
 use crate::{KeyId, Position, Time};
 use peer::Peer;
 
@@ -270,7 +270,7 @@ impl FanOut {
     fn pong(&mut self, now: Time, id: PeerId, context: &[u8], out: &mut Vec<Output>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if peer.queued() < self.config.queue_bytes {
-            self.queued += peer.push_control(command::pong(context));
+            self.queued += peer.push_control(wire::pong(context));
             self.write(now, id, out);
         }
     }
@@ -286,7 +286,6 @@ impl FanOut {
         }
         let mut hits = core::mem::take(&mut self.hits);
         for (index, packet) in commit.packets.iter().enumerate() {
-            self.matched.clear();
             self.interest.matching(packet.topic.as_bytes(), &mut self.matched);
             hits.extend(self.matched.iter().map(|peer| (*peer, index)));
         }
@@ -397,7 +396,8 @@ impl FanOut {
             return;
         }
         self.sweep_at = now + SWEEP;
-        let stalled = |peer: &Peer| peer.writing_since().is_some_and(|since| now - since >= STALLED);
+        let stalled =
+            |peer: &Peer| peer.writing_since().is_some_and(|since| now - since >= STALLED);
         let stalled = self.peers.iter().filter(|(_, peer)| stalled(peer)).map(|(id, _)| *id);
         for id in stalled.collect::<Vec<_>>() {
             self.close(id, Closed::Stalled, out);

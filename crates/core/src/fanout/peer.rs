@@ -162,7 +162,8 @@ impl Peer {
         }
         let (mut slices, mut taken) = (Vec::new(), Written::default());
         while let Some(slice) = self.queue.front() {
-            let fits = taken.bytes + slice.bytes.len() <= WRITE_BYTES && slices.len() < WRITE_SLICES;
+            let fits =
+                taken.bytes + slice.bytes.len() <= WRITE_BYTES && slices.len() < WRITE_SLICES;
             if !slices.is_empty() && !fits {
                 break;
             }

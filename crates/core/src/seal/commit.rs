@@ -10,7 +10,7 @@ use super::merkle::{Hash, Tree};
 use super::packet::leaf_hasher;
 use super::{ContentType, SecretKey};
 use crate::topic::{Name, Topic};
-use crate::wire::frame;
+use crate::wire;
 use crate::{KeyId, Wall};
 
 /// Bodies of at least this size are referenced by the packet instead of copied into it: below, a
@@ -187,14 +187,14 @@ fn layout(group: &Group, seal: &[u8]) -> Sealed {
     let bodies: usize = group.messages.iter().map(|(_, draft)| 9 + copied(draft)).sum();
     let mut wire = SmallVec::new();
     let mut chunk = Vec::with_capacity(18 + group.topic.as_bytes().len() + seal.len() + bodies);
-    frame::put_frame(&mut chunk, group.topic.as_bytes(), true);
-    frame::put_frame(&mut chunk, seal, true);
+    wire::put_frame(&mut chunk, group.topic.as_bytes(), true);
+    wire::put_frame(&mut chunk, seal, true);
     let last = group.messages.len().saturating_sub(1);
     for (at, (_, draft)) in group.messages.iter().enumerate() {
         if draft.body.len() < REFERENCED {
-            frame::put_frame(&mut chunk, &draft.body, at < last);
+            wire::put_frame(&mut chunk, &draft.body, at < last);
         } else {
-            chunk.extend_from_slice(frame::header(draft.body.len(), at < last).as_ref());
+            chunk.extend_from_slice(wire::header(draft.body.len(), at < last).as_ref());
             wire.push(Bytes::from(core::mem::take(&mut chunk)));
             wire.push(draft.body.clone());
         }

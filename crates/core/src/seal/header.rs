@@ -54,9 +54,13 @@ impl Header {
         let mut out = [0; HEADER];
         out[0..2].copy_from_slice(&MAGIC);
         (out[2], out[3]) = (VERSION, SUITE);
-        for (at, number) in
-            [(4, self.key.0), (12, self.epoch), (20, self.commit), (28, self.first), (36, self.time.0)]
-        {
+        for (at, number) in [
+            (4, self.key.0),
+            (12, self.epoch),
+            (20, self.commit),
+            (28, self.first),
+            (36, self.time.0),
+        ] {
             out[at..at + 8].copy_from_slice(&number.to_le_bytes());
         }
         out[44..46].copy_from_slice(&self.n.to_le_bytes());
@@ -107,7 +111,12 @@ impl Header {
 
 /// What the signature is made over: domain, fabric, publisher, header, root. Fabric and publisher
 /// are signed and not sent, so a message cannot move to another deployment or name.
-pub fn signed_bytes(fabric: &Name, publisher: &Name, header: &[u8; HEADER], root: &Hash) -> Vec<u8> {
+pub fn signed_bytes(
+    fabric: &Name,
+    publisher: &Name,
+    header: &[u8; HEADER],
+    root: &Hash,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(b"selvedge/v1/commit\0");
     for name in [fabric, publisher] {

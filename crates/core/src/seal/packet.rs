@@ -122,18 +122,17 @@ impl Packet {
         if merkle::proof_len(index, header.m) != Some(siblings) {
             return Err(Malformed::Proof);
         }
-        let mut packet =
-            Packet {
-                topic,
-                header,
-                index,
-                siblings,
-                count: 0,
-                tseq: 0,
-                first_off: 0,
-                last_off: 0,
-                frames,
-            };
+        let mut packet = Packet {
+            topic,
+            header,
+            index,
+            siblings,
+            count: 0,
+            tseq: 0,
+            first_off: 0,
+            last_off: 0,
+            frames,
+        };
         packet.check_head(bodies)?;
         Ok(packet)
     }
@@ -151,7 +150,7 @@ impl Packet {
         if tip && (self.count != 1 || self.tseq != 0) {
             return Err(Malformed::Tip);
         }
-        let mut above = None;
+        let (mut above, mut first_off) = (None, 0);
         let mut rest = &self.head()[HEAD..];
         for body in 0..bodies {
             let (entry, len, after) = split_entry(rest, body).ok_or(Malformed::HeadLength)?;
@@ -169,14 +168,14 @@ impl Packet {
                 return Err(Malformed::BodyLength);
             }
             if body == 0 {
-                self.first_off = entry.off;
+                first_off = entry.off;
             }
             (above, rest) = (Some(entry.off), after);
         }
         if !rest.is_empty() {
             return Err(Malformed::HeadLength);
         }
-        self.last_off = above.unwrap_or_default();
+        (self.first_off, self.last_off) = (first_off, above.unwrap_or_default());
         Ok(())
     }
 

@@ -148,7 +148,8 @@ impl Stream {
     pub(super) fn evidence(&self, at: Position) -> Option<(Position, Reason)> {
         let newest = self.tip.as_ref()?;
         let tip = &newest.tip;
-        let void = tip.voids.iter().find(|v| v.epoch == at.epoch && (v.from..v.to).contains(&at.seq));
+        let void =
+            tip.voids.iter().find(|v| v.epoch == at.epoch && (v.from..v.to).contains(&at.seq));
         if let Some(void) = void {
             return Some((Position::new(void.epoch, void.to), Reason::Void));
         }

@@ -255,7 +255,8 @@ impl Subscriber {
     }
 
     fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
-        while let Some((due, key)) = self.timers.first().copied().filter(|(due, _)| *due <= now.time)
+        while let Some((due, key)) =
+            self.timers.first().copied().filter(|(due, _)| *due <= now.time)
         {
             self.timers.remove(&(due, key));
             if let Some(stream) = self.streams.get_mut(&key) {
