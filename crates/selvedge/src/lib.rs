@@ -1,3 +1,40 @@
-//! Not yet here.
+//! Selvedge: a brokerless pub/sub fabric.
+//!
+//! Every service binds its own PUB socket and signs what it says; subscribers read one shared
+//! `endpoints.toml`, connect to whom they care about and believe nobody but the signer.
+//!
+//! [`Publisher`] says, [`Subscriber`] hears, [`directory::watch()`] follows the file. [`Outlet`] and
+//! [`Inlet`] are what both are made of; a relay has one of each.
+//!
+//! Not promised: total order between publishers, exactly-once processing, and (not yet) messages
+//! that were said while a subscriber was away.
+#![warn(unreachable_pub)]
 
+mod clock;
+mod counters;
+pub mod directory;
+mod fork;
+pub mod headers;
+pub mod inlet;
 pub mod keys;
+mod message;
+mod net;
+pub mod outlet;
+pub mod publisher;
+pub mod state;
+pub mod subscriber;
+
+pub use clock::{Clock, wall};
+pub use counters::{LinkCounters, PeerCounters};
+pub use headers::Headers;
+pub use inlet::{Inlet, Notice, Notices};
+pub use message::{BadMessage, DecodeError, Event, Message, Outgoing};
+pub use net::{BindError, Listener};
+pub use outlet::Outlet;
+pub use publisher::{Publisher, Receipt};
+pub use subscriber::Subscriber;
+
+pub use selvedge_core::seal::ContentType;
+pub use selvedge_core::subscriber::{Lost, Reason};
+pub use selvedge_core::topic::{Name, Pattern, Topic};
+pub use selvedge_core::{KeyId, Position};

@@ -252,6 +252,14 @@ impl Packet {
         self.frames.slice(2 + index)
     }
 
+    /// A message's headers, sharing the same buffer.
+    pub fn extension(&self, entry: &Entry<'_>) -> Bytes {
+        match entry.extension.is_empty() {
+            true => Bytes::new(),
+            false => self.frames.wire().slice_ref(entry.extension),
+        }
+    }
+
     /// The bytes as they stood on the wire.
     pub fn wire(&self) -> &Bytes {
         self.frames.wire()

@@ -1,0 +1,359 @@
+//! One link: dial, shake hands, subscribe, verify what comes; again and again.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use selvedge_core::directory::Endpoint;
+use selvedge_core::limits::{
+    HANDSHAKE, PING_AFTER, PINGS_MISSED, READ_BYTES, RECONNECT_MAX, RECONNECT_MIN,
+};
+use selvedge_core::open::{Blame, Budget};
+use selvedge_core::subscriber::LinkId;
+use selvedge_core::topic::Name;
+use selvedge_core::wire::{self, Connection, Event, Fault, Limits, Peer, Role};
+use tokio::sync::{mpsc, watch};
+
+use super::door::{Door, Refused};
+use super::plan::Plan;
+use super::{Item, Notice, Notices, Said};
+use crate::clock::Clock;
+use crate::counters::LinkCounters;
+use crate::net::{self, Stream};
+
+/// The read buffer of an idle link; it grows with what comes, up to [`READ_BYTES`].
+const READ_MIN: usize = 4 * 1_024;
+
+/// Names links, in the whole process.
+static LINKS: AtomicU64 = AtomicU64::new(1);
+
+/// Keeps one link up.
+pub struct Runner {
+    pub name: Name,
+    pub plan: watch::Receiver<Plan>,
+    pub door: Arc<Door>,
+    pub said: mpsc::Sender<(Name, LinkId, Said)>,
+    pub body_bytes: usize,
+    pub notices: Notices,
+    pub counters: Arc<LinkCounters>,
+}
+
+/// Why a link ended, or did not come up.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Fault(#[from] Fault),
+    #[error("the peer closed the connection")]
+    Closed,
+    #[error("no handshake within {HANDSHAKE:?}")]
+    Slow,
+    #[error("no sign of life after {PINGS_MISSED} pings")]
+    Dead,
+    #[error("the peer sent what a Selvedge peer would not: {0}")]
+    Blamed(selvedge_core::open::Refusal),
+    #[error("the directory has other endpoints for it now")]
+    Moved,
+    #[error("nobody listens to this link any more")]
+    Unheard,
+}
+
+/// A connection that is up.
+struct Link<'a> {
+    runner: &'a mut Runner,
+    id: LinkId,
+    stream: Stream,
+    connection: Connection,
+    buffer: BytesMut,
+    /// How much to make room for.
+    want: usize,
+    events: Vec<Event>,
+    peer: Peer,
+    subscribed: std::collections::BTreeSet<Bytes>,
+    clock: Clock,
+    budget: Budget,
+    refusals: BTreeMap<&'static str, Repeats>,
+    trusted_any: bool,
+}
+
+/// Refusals of one reason since the last notice.
+struct Repeats {
+    last: Instant,
+    times: u64,
+}
+
+impl Runner {
+    /// Until it is dropped.
+    pub async fn run(mut self) {
+        let mut delay = RECONNECT_MIN;
+        loop {
+            let endpoints = self.plan.borrow_and_update().endpoints.clone();
+            for endpoint in &endpoints {
+                let (why, trusted) = self.attempt(endpoint).await;
+                if trusted {
+                    delay = RECONNECT_MIN;
+                }
+                let (name, endpoint) = (self.name.clone(), endpoint.to_string());
+                let why_text = why.to_string();
+                self.notices.tell(Notice::Disconnected { name, endpoint, why: why_text });
+                match why {
+                    Ended::Unheard => return,
+                    Ended::Moved => break,
+                    _ => {}
+                }
+            }
+            // Full jitter: many subscribers of one publisher do not come back at once.
+            let wait = delay.mul_f64(random_fraction());
+            tokio::select! {
+                () = tokio::time::sleep(wait) => delay = (delay * 2).min(RECONNECT_MAX),
+                changed = self.plan.changed() => match changed {
+                    Ok(()) => delay = RECONNECT_MIN,
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+
+    /// One connection, from dialling to its end; true if it brought a trusted packet.
+    async fn attempt(&mut self, endpoint: &Endpoint) -> (Ended, bool) {
+        let id = LinkId(LINKS.fetch_add(1, Relaxed));
+        let mut link = match tokio::time::timeout(HANDSHAKE, self.shake_hands(id, endpoint)).await {
+            Ok(Ok(link)) => link,
+            Ok(Err(why)) => return (why, false),
+            Err(_) => return (Ended::Slow, false),
+        };
+        link.runner.counters.link_up();
+        let name = link.runner.name.clone();
+        let notice = Notice::Connected { name: name.clone(), endpoint: endpoint.to_string() };
+        link.runner.notices.tell(notice);
+        let up = Said::Up { selvedge: link.peer.selvedge };
+        if link.say(up).await.is_err() {
+            return (Ended::Unheard, false);
+        }
+        let why = match link.run().await {
+            Ok(never) => match never {},
+            Err(why) => why,
+        };
+        let trusted = link.trusted_any;
+        link.runner.counters.link_down();
+        let heard = link.say(Said::Down).await;
+        (heard.err().unwrap_or(why), trusted)
+    }
+
+    async fn shake_hands<'a>(
+        &'a mut self,
+        id: LinkId,
+        endpoint: &Endpoint,
+    ) -> Result<Link<'a>, Ended> {
+        let stream = net::connect(endpoint).await?;
+        stream.write_all(Bytes::copy_from_slice(&wire::greeting())).await?;
+        let limits = Limits { body_bytes: self.body_bytes, ..Limits::default() };
+        let mut link = Link {
+            runner: self,
+            id,
+            stream,
+            connection: Connection::new(Role::Subscriber, limits),
+            buffer: BytesMut::new(),
+            want: READ_MIN,
+            events: Vec::new(),
+            peer: Peer { minor: 0, selvedge: false },
+            subscribed: Default::default(),
+            clock: Clock::new(),
+            budget: Budget::default(),
+            refusals: BTreeMap::new(),
+            trusted_any: false,
+        };
+        loop {
+            link.read().await?;
+            let fault = link.connection.handle(&mut link.buffer, &mut link.events).err();
+            let ready = link.events.iter().position(|event| matches!(event, Event::Ready(_)));
+            // What follows READY stays for run().
+            for event in link.events.drain(..ready.map_or(link.events.len(), |at| at + 1)) {
+                match event {
+                    Event::Send(bytes) => link.stream.write_all(bytes).await?,
+                    Event::Ready(peer) => link.peer = peer,
+                    _ => {}
+                }
+            }
+            if let Some(fault) = fault {
+                return Err(fault.into());
+            }
+            if ready.is_some() {
+                link.subscribe().await?;
+                return Ok(link);
+            }
+        }
+    }
+}
+
+/// Has no value: a link runs until something ends it.
+enum Never {}
+
+impl Link<'_> {
+    async fn say(&self, said: Said) -> Result<(), Ended> {
+        let name = self.runner.name.clone();
+        self.runner.said.send((name, self.id, said)).await.map_err(|_| Ended::Unheard)
+    }
+
+    /// Makes the peer's subscriptions those of the plan.
+    async fn subscribe(&mut self) -> Result<(), Ended> {
+        let wanted = self.runner.plan.borrow_and_update().prefixes.clone();
+        let mut bytes = Vec::new();
+        for prefix in wanted.difference(&self.subscribed) {
+            bytes.extend_from_slice(&wire::subscribe(prefix, self.peer.minor));
+        }
+        for prefix in self.subscribed.difference(&wanted) {
+            bytes.extend_from_slice(&wire::cancel(prefix, self.peer.minor));
+        }
+        self.subscribed = wanted;
+        self.stream.write_all(bytes.into()).await?;
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<(), Ended> {
+        loop {
+            self.stream.readable().await?;
+            if self.buffer.capacity() - self.buffer.len() < self.want {
+                self.buffer.reserve(self.want);
+            }
+            let room = self.buffer.capacity() - self.buffer.len();
+            match self.stream.try_read(&mut self.buffer) {
+                Ok(0) => return Err(Ended::Closed),
+                Ok(count) => {
+                    self.want = match count {
+                        _ if count == room => (self.want * 4).min(READ_BYTES),
+                        _ if count < self.want / 8 => (self.want / 2).max(READ_MIN),
+                        _ => self.want,
+                    };
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn run(&mut self) -> Result<Never, Ended> {
+        let endpoints = self.runner.plan.borrow().endpoints.clone();
+        let (mut pinged, mut silent_until) = (0, self.silence());
+        self.take().await?;
+        loop {
+            let mut plan = self.runner.plan.clone();
+            tokio::select! {
+                read = self.read() => {
+                    read?;
+                    (pinged, silent_until) = (0, self.silence());
+                    let fault = self.connection.handle(&mut self.buffer, &mut self.events);
+                    self.take().await?;
+                    fault?;
+                }
+                () = tokio::time::sleep_until(silent_until) => {
+                    let answers = self.peer.minor >= 1 || self.peer.selvedge;
+                    silent_until = self.silence();
+                    if pinged >= PINGS_MISSED {
+                        return Err(Ended::Dead);
+                    }
+                    if answers {
+                        pinged += 1;
+                        self.stream.write_all(wire::ping(0, &[])).await?;
+                    }
+                }
+                changed = plan.changed() => {
+                    if changed.is_err() {
+                        return Err(Ended::Unheard);
+                    }
+                    if self.runner.plan.borrow().endpoints != endpoints {
+                        return Err(Ended::Moved);
+                    }
+                    self.subscribe().await?;
+                }
+            }
+        }
+    }
+
+    fn silence(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now() + PING_AFTER
+    }
+
+    /// Judges what one read brought, and hands on what passed.
+    async fn take(&mut self) -> Result<(), Ended> {
+        let directory = self.runner.door.directory();
+        let now = self.clock.time();
+        let mut items = Vec::new();
+        let mut answers = Vec::new();
+        let mut blamed = None;
+        for event in std::mem::take(&mut self.events) {
+            match event {
+                Event::Message(frames) => {
+                    let opened = self.runner.door.open(frames, &directory, &mut self.budget, now);
+                    match opened {
+                        Ok((trusted, forked)) => {
+                            self.trusted_any = true;
+                            if forked {
+                                let publisher = trusted.publisher().clone();
+                                self.runner.notices.tell(Notice::Forked { publisher });
+                            }
+                            items.push(Item::Packet(trusted));
+                        }
+                        Err(refused) => {
+                            blamed = blamed.or(self.refused(refused));
+                        }
+                    }
+                }
+                Event::Mark(mark) => {
+                    let publisher = directory.speaker(mark.key).map(|speaker| &speaker.name);
+                    let plan = self.runner.plan.borrow();
+                    if publisher.is_ok_and(|name| plan.streams.contains(name)) {
+                        items.push(Item::Mark(mark));
+                    } else {
+                        self.runner.counters.mark_ignored();
+                    }
+                }
+                Event::Ping(context) => answers.extend_from_slice(&wire::pong(&context)),
+                // Only a publisher's connection says these, or they need no answer.
+                Event::Send(_)
+                | Event::Ready(_)
+                | Event::Subscribe(_)
+                | Event::Cancel(_)
+                | Event::Pong
+                | Event::Ignored(_) => {}
+            }
+        }
+        if !items.is_empty() {
+            self.say(Said::Arrived { items, directory }).await?;
+        }
+        if !answers.is_empty() {
+            self.stream.write_all(answers.into()).await?;
+        }
+        blamed.map_or(Ok(()), |why| Err(Ended::Blamed(why)))
+    }
+
+    /// Tells the application of a refusal; returns it if it ends the link.
+    fn refused(&mut self, refused: Refused) -> Option<selvedge_core::open::Refusal> {
+        let Refused { why, key, topic } = refused;
+        // A second path brings everything twice: that is what it is for.
+        if why != selvedge_core::open::Refusal::Duplicate {
+            let now = Instant::now();
+            let repeats = self.refusals.entry(why.reason());
+            let fresh = || Repeats { last: now - Duration::from_secs(1), times: 0 };
+            let repeats = repeats.or_insert_with(fresh);
+            repeats.times += 1;
+            if now - repeats.last >= Duration::from_secs(1) {
+                let times = std::mem::take(&mut repeats.times);
+                repeats.last = now;
+                let name = self.runner.name.clone();
+                self.runner.notices.tell(Notice::Refused { name, why, key, topic, times });
+            }
+        }
+        (self.peer.selvedge && why.blame() == Blame::Link).then_some(why)
+    }
+}
+
+/// Uniform in 0..1. Without randomness from the system, half.
+fn random_fraction() -> f64 {
+    getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX))
+}

@@ -1,0 +1,262 @@
+//! What hears publishers: a link to each that matters, the door, and the core's subscriber.
+//!
+//! A subscriber and a relay have one each. Links verify on their own tasks; only what passed the
+//! door reaches the machine. A full application is felt by the sockets: nothing is read on while
+//! nobody takes what was read.
+
+mod door;
+mod link;
+mod notice;
+mod plan;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use selvedge_core::directory::Directory;
+use selvedge_core::limits::BODY_BYTES;
+use selvedge_core::open::Trusted;
+use selvedge_core::subscriber::{self, Input, LinkId, Output};
+use selvedge_core::topic::{Name, Pattern};
+use selvedge_core::wire::Mark;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::clock::Clock;
+use crate::counters::LinkCounters;
+use door::Door;
+pub use notice::{Notice, Notices};
+use plan::Plan;
+
+/// Batches from links that may wait for the inlet; each is at most what one read brought.
+const BATCHES: usize = 64;
+
+/// What to hear, and from whom.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The topics that are wanted; nothing else is delivered.
+    pub patterns: Vec<Pattern>,
+    /// Only these services; empty: all whose topics can match.
+    pub from: Vec<Name>,
+    /// Hear services through these relays.
+    pub via: Vec<Name>,
+    /// Connect to services themselves. Without it, `via` is the only way.
+    pub direct: bool,
+    /// A relay's own name: it does not connect to itself.
+    pub myself: Option<Name>,
+    /// Largest body that is accepted, up to 16 MiB.
+    pub body_bytes: usize,
+    /// Told what happens to links.
+    pub notices: Notices,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            patterns: vec![Pattern::all()],
+            from: Vec::new(),
+            via: Vec::new(),
+            direct: true,
+            myself: None,
+            body_bytes: BODY_BYTES,
+            notices: Notices::default(),
+        }
+    }
+}
+
+/// What a link tells the inlet, in the order in which it came.
+#[derive(Debug)]
+enum Said {
+    Up { selvedge: bool },
+    /// What one read brought, judged by this directory.
+    Arrived { items: Vec<Item>, directory: Arc<Directory> },
+    Down,
+}
+
+#[derive(Debug)]
+enum Item {
+    Packet(Trusted),
+    Mark(Mark),
+}
+
+/// A link that is kept up.
+#[derive(Debug)]
+struct Link {
+    plan: watch::Sender<Plan>,
+    _task: AbortOnDropHandle<()>,
+    current: Option<LinkId>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Inlet {
+    options: Options,
+    machine: subscriber::Subscriber,
+    clock: Clock,
+    directories: watch::Receiver<Arc<Directory>>,
+    directory: Arc<Directory>,
+    door: Arc<Door>,
+    links: BTreeMap<Name, Link>,
+    said: mpsc::Sender<(Name, LinkId, Said)>,
+    events: mpsc::Receiver<(Name, LinkId, Said)>,
+    counters: Arc<LinkCounters>,
+}
+
+impl Inlet {
+    /// Connects to whom it must, and follows the directory. Must be called within a tokio runtime.
+    pub fn new(mut directories: watch::Receiver<Arc<Directory>>, options: Options) -> Inlet {
+        let directory = directories.borrow_and_update().clone();
+        let (said, events) = mpsc::channel(BATCHES);
+        let counters = Arc::new(LinkCounters::default());
+        let mut inlet = Inlet {
+            machine: subscriber::Subscriber::new(options.patterns.clone()),
+            clock: Clock::new(),
+            door: Arc::new(Door::new(directory.clone(), counters.clone())),
+            options,
+            directories,
+            directory,
+            links: BTreeMap::new(),
+            said,
+            events,
+            counters,
+        };
+        inlet.connect();
+        inlet
+    }
+
+    /// Waits for links, the directory or a deadline, and pushes what the machine makes of it.
+    /// Cancel safe.
+    pub async fn turn(&mut self, out: &mut Vec<Output>) {
+        let deadline = self.machine.deadline();
+        let mut batch = Vec::new();
+        tokio::select! {
+            Ok(()) = self.directories.changed() => self.directory_changed(out),
+            _ = self.events.recv_many(&mut batch, BATCHES) => {}
+            () = self.clock.at(deadline) => self.machine.handle(self.clock.now(), Input::Tick, out),
+        }
+        for (name, link, said) in batch {
+            self.said(name, link, said, out);
+        }
+        self.learn(out);
+    }
+
+    /// What happened on links so far.
+    pub fn counters(&self) -> Arc<LinkCounters> {
+        self.counters.clone()
+    }
+
+    /// The services and relays that it is, or tries to be, connected to.
+    pub fn targets(&self) -> impl Iterator<Item = &Name> {
+        self.links.keys()
+    }
+
+    /// Brings the links in line with the directory; those whose plan is the same stay untouched.
+    fn connect(&mut self) {
+        let mut plans = plan::plans(&self.directory, &self.options);
+        self.links.retain(|name, link| match plans.remove(name) {
+            Some(plan) => {
+                link.plan.send_if_modified(|current| {
+                    let changed = *current != plan;
+                    *current = plan;
+                    changed
+                });
+                true
+            }
+            None => false,
+        });
+        for (name, plan) in plans {
+            let (sender, plan) = watch::channel(plan);
+            let link = link::Runner {
+                name: name.clone(),
+                plan,
+                door: self.door.clone(),
+                said: self.said.clone(),
+                body_bytes: self.options.body_bytes,
+                notices: self.options.notices.clone(),
+                counters: self.counters.clone(),
+            };
+            let task = AbortOnDropHandle::new(tokio::spawn(link.run()));
+            self.links.insert(name, Link { plan: sender, _task: task, current: None });
+        }
+    }
+
+    fn directory_changed(&mut self, out: &mut Vec<Output>) {
+        self.directory = self.directories.borrow_and_update().clone();
+        self.door.follow(self.directory.clone());
+        let before: Vec<LinkId> = self.links.values().filter_map(|link| link.current).collect();
+        self.connect();
+        let now = self.clock.now();
+        for link in before {
+            if !self.links.values().any(|l| l.current == Some(link)) {
+                self.machine.handle(now, Input::LinkDown(link), out);
+            }
+        }
+        let keys: Vec<_> = self.machine.positions().map(|(key, _)| key).collect();
+        for key in keys {
+            if let Err(why) = self.directory.speaker(key) {
+                let revoked = why == selvedge_core::directory::NoSpeaker::Revoked;
+                self.machine.handle(now, Input::Removed { key, revoked }, out);
+            }
+        }
+    }
+
+    fn said(&mut self, name: Name, id: LinkId, said: Said, out: &mut Vec<Output>) {
+        let now = self.clock.now();
+        let Some(link) = self.links.get_mut(&name) else { return }; // removed in the meantime
+        match said {
+            Said::Up { selvedge } => {
+                link.current = Some(id);
+                self.machine.handle(now, Input::LinkUp { link: id, selvedge }, out);
+            }
+            Said::Down => {
+                link.current = None;
+                self.machine.handle(now, Input::LinkDown(id), out);
+            }
+            Said::Arrived { items, directory } => {
+                // Judged by a directory that has changed since: judge again who may say what.
+                let again = !Arc::ptr_eq(&directory, &self.directory);
+                for item in items {
+                    let input = match item {
+                        Item::Packet(trusted) if again && !self.still_may(&trusted) => continue,
+                        Item::Packet(trusted) => Input::Packet { link: id, trusted },
+                        Item::Mark(mark) => Input::Mark { link: id, mark },
+                    };
+                    self.machine.handle(now, input, out);
+                }
+            }
+        }
+    }
+
+    fn still_may(&self, trusted: &Trusted) -> bool {
+        let packet = trusted.packet();
+        let speaker = self.directory.speaker(packet.header().key);
+        speaker.is_ok_and(|speaker| speaker.may_say(packet.topic()))
+    }
+
+    /// Lets the door know how far streams have come, and the application what is wrong.
+    fn learn(&mut self, out: &mut Vec<Output>) {
+        let mut moved = Vec::new();
+        out.retain(|output| {
+            match output {
+                Output::Deliver(delivery) => moved.push(delivery.key),
+                Output::Passed { key, .. } | Output::Started { key, .. } => moved.push(*key),
+                Output::Lost(lost) => {
+                    self.counters.lost(lost.reason);
+                    moved.push(lost.key);
+                }
+                Output::Tip(_) => {}
+                Output::Superseded { publisher, epoch, .. } => {
+                    let (publisher, epoch) = (publisher.clone(), *epoch);
+                    self.options.notices.tell(Notice::Superseded { publisher, epoch });
+                    return false;
+                }
+            }
+            true
+        });
+        if !moved.is_empty() {
+            moved.dedup();
+            let positions = moved.into_iter().map(|key| (key, self.machine.position(key)));
+            self.door.learn(positions);
+        }
+        self.counters.store(self.machine.counters());
+    }
+}

@@ -1,0 +1,207 @@
+//! What an application says and hears.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use selvedge_core::seal::ContentType;
+use selvedge_core::subscriber::{Delivery, Lost};
+use selvedge_core::topic::{BadTopic, Name, Topic};
+use selvedge_core::{Position, Wall};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::headers::{BadHeaders, Headers, Undecodable};
+
+/// A message that was delivered: its key was allowed its topic, and it comes once and in order.
+///
+/// Body and headers share the buffer that they were read into (up to 64 KiB, or the packet if that
+/// is larger); copy what you keep for long.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Who said it: the name that the directory gives the key.
+    pub publisher: Name,
+    /// Its place in its publisher's stream.
+    pub position: Position,
+    /// Its topic.
+    pub topic: Topic,
+    /// Its number among its topic's messages, from 1 in each epoch; 0: its publisher forgot.
+    pub tseq: u64,
+    /// What the body is.
+    pub ctype: ContentType,
+    /// When the application said it, by its publisher's clock.
+    pub time: SystemTime,
+    /// The content.
+    pub body: Bytes,
+    /// The headers as signed; see [`Message::headers`].
+    pub extension: Bytes,
+}
+
+/// What a subscriber yields.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A message.
+    Message(Message),
+    /// Messages that will not come, on signed evidence.
+    Lost(Lost),
+}
+
+/// Why a body could not be decoded.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Its content type is neither JSON nor MessagePack.
+    #[error("a body of content type {0:?} is for you to decode")]
+    ContentType(ContentType),
+    /// It is not the JSON that it claims to be, or has another shape than expected.
+    #[error("not the expected JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// It is not the MessagePack that it claims to be, or has another shape than expected.
+    #[error("not the expected MessagePack: {0}")]
+    MessagePack(#[from] rmp_serde::decode::Error),
+}
+
+impl Message {
+    /// `publisher/epoch/seq`: names this message for ever.
+    pub fn id(&self) -> String {
+        self.to_string()
+    }
+
+    /// The body, decoded by its content type: JSON or MessagePack.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if it has another type or another shape.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        match self.ctype {
+            ContentType::JSON => Ok(serde_json::from_slice(&self.body)?),
+            ContentType::MESSAGE_PACK => Ok(rmp_serde::from_slice(&self.body)?),
+            other => Err(DecodeError::ContentType(other)),
+        }
+    }
+
+    /// The headers.
+    ///
+    /// # Errors
+    /// [`Undecodable`] if they do not follow the format: their publisher's fault.
+    pub fn headers(&self) -> Result<Headers, Undecodable> {
+        Headers::decode(&self.extension)
+    }
+
+    /// The messages of a commit, in order.
+    pub(crate) fn all(delivery: &Delivery) -> impl Iterator<Item = Message> {
+        delivery.messages().map(|(seq, trusted, tseq, entry)| {
+            let packet = trusted.packet();
+            Message {
+                publisher: delivery.publisher.clone(),
+                position: Position::new(delivery.header.epoch, seq),
+                topic: packet.topic().clone(),
+                tseq,
+                ctype: entry.ctype,
+                time: system_time(entry.time),
+                body: packet.body(entry.body),
+                extension: packet.extension(&entry),
+            }
+        })
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.publisher, self.position)
+    }
+}
+
+fn system_time(wall: Wall) -> SystemTime {
+    UNIX_EPOCH + Duration::from_micros(wall.0)
+}
+
+/// A message to be published.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub(crate) topic: Topic,
+    pub(crate) ctype: ContentType,
+    pub(crate) body: Bytes,
+    pub(crate) extension: Bytes,
+}
+
+/// Why a message cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BadMessage {
+    /// The topic is outside the grammar.
+    #[error("topic: {0}")]
+    Topic(#[from] BadTopic),
+    /// The value cannot be written as JSON.
+    #[error("as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The value cannot be written as MessagePack.
+    #[error("as MessagePack: {0}")]
+    MessagePack(#[from] rmp_serde::encode::Error),
+    /// The headers are out of bounds.
+    #[error("{0}")]
+    Headers(#[from] BadHeaders),
+}
+
+impl Outgoing {
+    /// A body as it is, of a content type that the caller vouches for.
+    ///
+    /// # Errors
+    /// [`BadMessage::Topic`].
+    pub fn raw<T>(topic: T, ctype: ContentType, body: impl Into<Bytes>) -> Result<Self, BadMessage>
+    where
+        T: TryInto<Topic>,
+        BadMessage: From<T::Error>,
+    {
+        let topic = topic.try_into()?;
+        Ok(Outgoing { topic, ctype, body: body.into(), extension: Bytes::new() })
+    }
+
+    /// Text.
+    ///
+    /// # Errors
+    /// [`BadMessage::Topic`].
+    pub fn text<T>(topic: T, body: impl Into<String>) -> Result<Self, BadMessage>
+    where
+        T: TryInto<Topic>,
+        BadMessage: From<T::Error>,
+    {
+        Outgoing::raw(topic, ContentType::TEXT, body.into())
+    }
+
+    /// A value as JSON.
+    ///
+    /// # Errors
+    /// [`BadMessage::Topic`] or [`BadMessage::Json`].
+    pub fn json<T>(topic: T, value: &impl Serialize) -> Result<Self, BadMessage>
+    where
+        T: TryInto<Topic>,
+        BadMessage: From<T::Error>,
+    {
+        Outgoing::raw(topic, ContentType::JSON, serde_json::to_vec(value)?)
+    }
+
+    /// A value as MessagePack, structs as maps.
+    ///
+    /// # Errors
+    /// [`BadMessage::Topic`] or [`BadMessage::MessagePack`].
+    pub fn value<T>(topic: T, value: &impl Serialize) -> Result<Self, BadMessage>
+    where
+        T: TryInto<Topic>,
+        BadMessage: From<T::Error>,
+    {
+        Outgoing::raw(topic, ContentType::MESSAGE_PACK, rmp_serde::to_vec_named(value)?)
+    }
+
+    /// With these headers.
+    ///
+    /// # Errors
+    /// [`BadMessage::Headers`] if they are out of bounds.
+    pub fn headers(mut self, headers: &Headers) -> Result<Self, BadMessage> {
+        self.extension = headers.encode()?;
+        Ok(self)
+    }
+}
+
+impl From<std::convert::Infallible> for BadMessage {
+    fn from(never: std::convert::Infallible) -> BadMessage {
+        match never {}
+    }
+}

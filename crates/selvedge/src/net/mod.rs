@@ -1,0 +1,8 @@
+//! Sockets: TCP over IPv4 and IPv6, and Unix sockets, behind one type.
+
+mod listener;
+mod stream;
+
+pub use listener::{BindError, Listener};
+pub(crate) use listener::{Accepted, Source};
+pub(crate) use stream::{Progress, Stream, Unwritten, connect};

@@ -1,0 +1,206 @@
+//! From the application's threads to the publisher's task: no lock and no allocation a message.
+//!
+//! A draft's ticket is the number that its message will have. Two threads may put their drafts into
+//! the queue in another order than they drew tickets; [`Outtake`] restores it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use selvedge_core::seal::Draft;
+use tokio::sync::{Notify, mpsc};
+
+/// Drafts taken at once: two commits of the most that is signed together.
+const BATCH: usize = 1_024;
+
+#[derive(Debug)]
+pub struct Intake {
+    queue: mpsc::UnboundedSender<(u64, Draft)>,
+    level: Arc<Level>,
+}
+
+/// What both ends share.
+#[derive(Debug)]
+pub struct Level {
+    tickets: AtomicU64,
+    bytes: AtomicUsize,
+    limit: usize,
+    closed: AtomicBool,
+    room: Notify,
+    waiting: AtomicUsize,
+}
+
+/// Why a draft was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    Full,
+    Closed,
+}
+
+#[derive(Debug)]
+pub struct Outtake {
+    queue: mpsc::UnboundedReceiver<(u64, Draft)>,
+    level: Arc<Level>,
+    next: u64,
+    early: BTreeMap<u64, Draft>,
+    batch: Vec<(u64, Draft)>,
+}
+
+/// A queue for `limit` bytes of drafts; one larger draft is taken alone.
+pub fn intake(limit: usize) -> (Intake, Outtake) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let level = Arc::new(Level {
+        tickets: AtomicU64::new(0),
+        bytes: AtomicUsize::new(0),
+        limit,
+        closed: AtomicBool::new(false),
+        room: Notify::new(),
+        waiting: AtomicUsize::new(0),
+    });
+    let outtake = Outtake {
+        queue: receiver,
+        level: level.clone(),
+        next: 0,
+        early: BTreeMap::new(),
+        batch: Vec::new(),
+    };
+    (Intake { queue: sender, level }, outtake)
+}
+
+impl Intake {
+    /// Takes a draft and gives its ticket. Never waits.
+    pub fn put(&self, draft: Draft) -> Result<u64, NotTaken> {
+        if self.level.closed.load(Ordering::Acquire) {
+            return Err(NotTaken::Closed);
+        }
+        let cost = draft.cost();
+        let before = self.level.bytes.fetch_add(cost, Ordering::AcqRel);
+        if before > 0 && before + cost > self.level.limit {
+            self.level.give_back(cost);
+            return Err(NotTaken::Full);
+        }
+        let ticket = self.level.tickets.fetch_add(1, Ordering::AcqRel);
+        // Fails only once the task is gone: what is accepted then is counted as not sent.
+        self.queue.send((ticket, draft)).map_err(|_| NotTaken::Closed)?;
+        Ok(ticket)
+    }
+
+    /// Waits until there is room, or no use in waiting.
+    pub async fn ready(&self) {
+        let level = &self.level;
+        level.waiting.fetch_add(1, Ordering::AcqRel);
+        let mut room = std::pin::pin!(level.room.notified());
+        loop {
+            room.as_mut().enable(); // before looking, so that no wake-up is missed
+            if level.bytes.load(Ordering::Acquire) < level.limit
+                || level.closed.load(Ordering::Acquire)
+            {
+                break;
+            }
+            room.as_mut().await;
+            room.set(level.room.notified());
+        }
+        level.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Tickets given so far.
+    pub fn tickets(&self) -> u64 {
+        self.level.tickets.load(Ordering::Acquire)
+    }
+
+    /// Takes no draft any more.
+    pub fn close(&self) {
+        self.level.closed.store(true, Ordering::Release);
+        self.level.room.notify_waiters();
+    }
+}
+
+impl Level {
+    fn give_back(&self, cost: usize) {
+        self.bytes.fetch_sub(cost, Ordering::AcqRel);
+        if self.waiting.load(Ordering::Acquire) > 0 {
+            self.room.notify_waiters();
+        }
+    }
+}
+
+impl Outtake {
+    /// Waits for drafts and returns some, in order of their tickets; `None` once all intakes are
+    /// gone. Cancel safe.
+    pub async fn take(&mut self) -> Option<Vec<Draft>> {
+        if self.batch.is_empty() && self.queue.recv_many(&mut self.batch, BATCH).await == 0 {
+            return None;
+        }
+        let mut drafts = Vec::with_capacity(self.batch.len());
+        for (ticket, draft) in self.batch.drain(..) {
+            if ticket != self.next {
+                self.early.insert(ticket, draft);
+                continue;
+            }
+            self.next += 1;
+            drafts.push(draft);
+            while let Some(draft) = self.early.remove(&self.next) {
+                self.next += 1;
+                drafts.push(draft);
+            }
+        }
+        self.level.give_back(drafts.iter().map(Draft::cost).sum());
+        Some(drafts)
+    }
+
+    /// Tickets given so far.
+    pub fn tickets(&self) -> u64 {
+        self.level.tickets.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use selvedge_core::Wall;
+    use selvedge_core::seal::ContentType;
+
+    fn draft(body: Vec<u8>) -> Draft {
+        Draft {
+            topic: "a".parse().unwrap(),
+            ctype: ContentType::BYTES,
+            time: Wall(0),
+            extension: Bytes::new(),
+            body: body.into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn drafts_of_many_threads_come_out_in_the_order_of_their_tickets() {
+        let (intake, mut outtake) = intake(usize::MAX);
+        let threads: Vec<_> = std::thread::scope(|scope| {
+            let puts = (0..4u8).map(|thread| {
+                let intake = &intake;
+                scope.spawn(move || {
+                    let put = |i: u8| intake.put(draft(vec![thread, i])).unwrap();
+                    (0..200u8).map(|i| (put(i), vec![thread, i])).collect::<Vec<_>>()
+                })
+            });
+            let puts: Vec<_> = puts.collect();
+            puts.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        drop(intake);
+        let mut bodies = Vec::new();
+        while let Some(drafts) = outtake.take().await {
+            bodies.extend(drafts.into_iter().map(|draft| draft.body));
+        }
+        assert_eq!(bodies.len(), 800);
+        assert!(threads.iter().all(|(ticket, body)| bodies[*ticket as usize] == body[..]));
+    }
+
+    #[tokio::test]
+    async fn a_full_intake_says_so_and_tells_when_there_is_room() {
+        let (intake, mut outtake) = intake(100);
+        assert_eq!(intake.put(draft(vec![0; 500])), Ok(0)); // alone, any size
+        assert_eq!(intake.put(draft(vec![])), Err(NotTaken::Full));
+        let (_, drafts) = tokio::join!(intake.ready(), outtake.take());
+        assert_eq!(drafts.unwrap().len(), 1);
+        assert_eq!(intake.put(draft(vec![])), Ok(1));
+    }
+}

@@ -1,0 +1,438 @@
+//! Publishing: one socket, signed messages, nobody waited for.
+
+mod intake;
+mod node;
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use selvedge_core::directory::{Directory, OutsideScheme, Scheme, Service};
+use selvedge_core::fanout;
+use selvedge_core::limits::{BODIES, BODY_BYTES, BODY_BYTES_HARD, INTAKE_BYTES};
+use selvedge_core::seal::{Draft, Identity, SecretKey};
+use selvedge_core::topic::{Name, Pattern, Topic};
+use selvedge_core::{Position, author};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::wall;
+use crate::counters::PeerCounters;
+use crate::fork;
+use crate::message::{BadMessage, Outgoing};
+use crate::net::{BindError, Listener};
+use crate::outlet::Outlet;
+use crate::state::{self, Epochs, StateError};
+use intake::{Intake, NotTaken};
+use node::{Command, Node};
+
+/// How a publisher is to be. `Options::new` has what must be said; the rest has defaults.
+#[derive(Debug)]
+pub struct Options {
+    /// The service's name in the directory.
+    pub name: Name,
+    /// Its private key; the directory has the public half.
+    pub key: SecretKey,
+    /// The folder of its state; [`state::default_folder`] unless set.
+    pub state: PathBuf,
+    /// A listener bound already, instead of the directory's `bind` or `endpoint`.
+    pub listener: Option<Listener>,
+    /// Bytes accepted and not yet signed at most.
+    pub intake_bytes: usize,
+    /// Largest body, up to 16 MiB. Subscribers accept 1 MiB unless told otherwise.
+    pub body_bytes: usize,
+    /// Bounds of the queues for peers.
+    pub queues: fanout::Config,
+}
+
+impl Options {
+    /// With defaults for all but name and key.
+    pub fn new(name: Name, key: SecretKey) -> Options {
+        Options {
+            name,
+            key,
+            state: state::default_folder(),
+            listener: None,
+            intake_bytes: INTAKE_BYTES,
+            body_bytes: BODY_BYTES,
+            queues: fanout::Config::default(),
+        }
+    }
+}
+
+/// Why a publisher cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The directory has no service of this name.
+    #[error("the directory has no service {0}; add [services.{0}], or correct the name")]
+    UnknownService(Name),
+    /// The directory lists other keys for the service: nobody would believe it.
+    #[error(
+        "the directory lists another key for {name}; its entry needs key = \"{ours}\", or the \
+         service another key file"
+    )]
+    KeyMismatch {
+        /// The service.
+        name: Name,
+        /// The public half of the key that was given.
+        ours: String,
+    },
+    /// The key is revoked.
+    #[error("the key of {0} is revoked in the directory; make a new one")]
+    Revoked(Name),
+    /// The entry has neither `endpoint` nor `bind`.
+    #[error("the directory gives {0} no endpoint to bind")]
+    NoEndpoint(Name),
+    /// The endpoint cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The epoch cannot be made durable.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Why a message was not accepted. Nothing of it was or will be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The message cannot be made.
+    #[error(transparent)]
+    Message(#[from] BadMessage),
+    /// Topics that start with `$` are the fabric's own.
+    #[error("{0} starts with $: such topics are the fabric's own")]
+    Reserved(Topic),
+    /// The directory does not allow the service this topic; no subscriber would believe it.
+    #[error("the directory does not allow {name} the topic {topic}; it may say {allowed}")]
+    Denied {
+        /// The service.
+        name: Name,
+        /// The topic.
+        topic: Topic,
+        /// Its patterns.
+        allowed: String,
+    },
+    /// The topic is not of the directory's scheme.
+    #[error(transparent)]
+    Scheme(#[from] OutsideScheme),
+    /// The body is larger than this publisher allows.
+    #[error("a body of {bytes} bytes; this publisher allows {limit}")]
+    BodyTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// Too much is waiting to be signed; wait with [`Publisher::ready`].
+    #[error("the intake is full; wait until it is ready")]
+    Full,
+    /// The publisher was closed, or its runtime is gone.
+    #[error("the publisher is closed")]
+    Closed,
+    /// This process was forked after the publisher was made; the parent has its socket and task.
+    #[error("this process was forked: make a publisher of its own in the child")]
+    Forked,
+}
+
+/// Messages that were accepted and not written to every matching subscriber in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{unsigned} messages not signed yet, {unwritten} not written to a subscriber")]
+pub struct Unsent {
+    /// Accepted and not signed.
+    pub unsigned: u64,
+    /// Signed and waiting for a peer, once for each peer.
+    pub unwritten: u64,
+}
+
+/// Publishes signed messages. Cheap to clone; all clones speak on one stream, and the messages of
+/// one thread keep their order. The socket closes with the last clone.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use selvedge::{Publisher, keys, publisher};
+/// # let key = keys::generate()?;
+/// # let text = format!("format = 1\nfabric = \"doc\"\n[services.web]\nendpoint = \"ipc://@doc-publisher\"\nkey = \"{}\"\ntopics = [\"org.example.#\"]", key.public());
+/// # let directory = selvedge::directory::Directory::from_text("endpoints.toml", &text).map_err(|e| format!("{e:?}"))?;
+/// # let directory = tokio::sync::watch::channel(std::sync::Arc::new(directory)).1;
+/// # let state = tempfile::tempdir()?;
+/// let mut options = publisher::Options::new("web".parse()?, key);
+/// # options.state = state.path().into();
+/// let publisher = Publisher::start(directory, options)?;
+/// publisher.publish("org.example.web.login", &("amy", 7))?;
+/// publisher.close(std::time::Duration::from_secs(5)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Publisher {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    intake: Intake,
+    commands: mpsc::UnboundedSender<Command>,
+    permitted: ArcSwap<Permitted>,
+    sent: watch::Receiver<u64>,
+    counters: Arc<PeerCounters>,
+    epoch: u64,
+    name: Name,
+    body_bytes: usize,
+    forks: u32,
+    local_addr: Option<std::net::SocketAddr>,
+}
+
+/// What the directory lets this service say now.
+#[derive(Debug)]
+struct Permitted {
+    topics: Arc<[Pattern]>,
+    scheme: Option<Scheme>,
+}
+
+impl Publisher {
+    /// Binds the service's socket and begins a new epoch. Follows changes of the directory.
+    /// Must be called within a tokio runtime, which runs the publisher's one task and one more for
+    /// each peer.
+    ///
+    /// # Errors
+    /// [`StartError`] says what to change.
+    pub fn start(
+        directory: watch::Receiver<Arc<Directory>>,
+        options: Options,
+    ) -> Result<Publisher, StartError> {
+        let now = directory.borrow().clone();
+        let service = entitled(&now, &options)?;
+        let listener = match options.listener {
+            Some(listener) => listener,
+            None => {
+                let endpoint = service.bind.as_ref().or(service.endpoints.first());
+                Listener::bind(endpoint.ok_or(StartError::NoEndpoint(options.name.clone()))?)?
+            }
+        };
+        let local_addr = listener.local_addr();
+        let epochs = Epochs::begin(&options.state, &options.name)?;
+        let config = author::Config {
+            key: options.key.public().id(),
+            publisher: options.name.clone(),
+            epoch: epochs.epoch,
+            earlier: epochs.earlier.clone(),
+            pack: service.pack.map_or(BODIES, usize::from),
+            jitter: epochs.epoch,
+        };
+        let identity = Identity {
+            fabric: now.fabric().clone(),
+            publisher: options.name.clone(),
+            key: options.key,
+        };
+        let (intake, outtake) = intake::intake(options.intake_bytes);
+        let (commands, orders) = mpsc::unbounded_channel();
+        let (progress, sent) = watch::channel(0);
+        let outlet = Outlet::new(listener, options.queues);
+        let shared = Arc::new(Shared {
+            intake,
+            commands,
+            permitted: ArcSwap::from_pointee(Permitted::now(&now, &options.name)),
+            sent,
+            counters: outlet.counters(),
+            epoch: epochs.epoch,
+            name: options.name,
+            body_bytes: options.body_bytes.min(BODY_BYTES_HARD),
+            forks: fork::count(),
+            local_addr,
+        });
+        let node = Node::new(config, identity, epochs, outlet, outtake, orders, progress);
+        tokio::spawn(node.run());
+        tokio::spawn(follow(directory, Arc::downgrade(&shared)));
+        Ok(Publisher { shared })
+    }
+
+    /// Says `value` on `topic`, as MessagePack. Never waits.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was sent then.
+    pub fn publish<T>(&self, topic: T, value: &impl Serialize) -> Result<Receipt, PublishError>
+    where
+        T: TryInto<Topic>,
+        BadMessage: From<T::Error>,
+    {
+        self.send(Outgoing::value(topic, value)?)
+    }
+
+    /// Says a message of any content type, with or without headers. Never waits.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing was sent then.
+    pub fn send(&self, message: Outgoing) -> Result<Receipt, PublishError> {
+        let shared = &self.shared;
+        if fork::count() != shared.forks {
+            return Err(PublishError::Forked);
+        }
+        shared.permitted.load().check(&shared.name, &message.topic)?;
+        if message.body.len() > shared.body_bytes {
+            let (bytes, limit) = (message.body.len(), shared.body_bytes);
+            return Err(PublishError::BodyTooLarge { bytes, limit });
+        }
+        let Outgoing { topic, ctype, body, extension } = message;
+        let draft = Draft { topic, ctype, time: wall(), extension, body };
+        match shared.intake.put(draft) {
+            Ok(seq) => Ok(Receipt { seq, shared: shared.clone() }),
+            Err(NotTaken::Full) => Err(PublishError::Full),
+            Err(NotTaken::Closed) => Err(PublishError::Closed),
+        }
+    }
+
+    /// Waits until the intake has room.
+    pub async fn ready(&self) {
+        self.shared.intake.ready().await;
+    }
+
+    /// Waits until somebody listens to `topic`; returns how many do. 0: the publisher is closed.
+    pub async fn listeners(&self, topic: &Topic) -> usize {
+        self.ask(|reply| Command::Listeners(topic.clone(), reply)).await.unwrap_or(0)
+    }
+
+    /// Waits until all that was accepted so far is written to the sockets of all matching peers.
+    ///
+    /// # Errors
+    /// [`Unsent`] says what was still waiting at the deadline; it goes on being sent.
+    pub async fn flush(&self, deadline: Duration) -> Result<(), Unsent> {
+        let flushed = self.ask(|reply| Command::Flush(deadline, reply)).await;
+        flushed.unwrap_or(Err(self.lost()))
+    }
+
+    /// Accepts nothing more, signs and writes what was accepted, sends a last tip, and closes the
+    /// socket, at the deadline in any case.
+    ///
+    /// # Errors
+    /// [`Unsent`] says what was not sent.
+    pub async fn close(self, deadline: Duration) -> Result<(), Unsent> {
+        self.shared.intake.close();
+        let closed = self.ask(|reply| Command::Close(deadline, reply)).await;
+        closed.unwrap_or(Ok(())) // closed before, by another clone
+    }
+
+    /// What happened to peers so far.
+    pub fn counters(&self) -> &PeerCounters {
+        &self.shared.counters
+    }
+
+    /// Messages accepted so far: the number that the next one will have.
+    pub fn accepted(&self) -> u64 {
+        self.shared.intake.tickets()
+    }
+
+    /// This start's epoch.
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch
+    }
+
+    /// The address that TCP is bound to.
+    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        self.shared.local_addr
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.commands.send(command(reply)).ok()?;
+        answer.await.ok()
+    }
+
+    /// Everything accepted and not sent, once the task is gone.
+    fn lost(&self) -> Unsent {
+        let unsigned = self.accepted().saturating_sub(*self.shared.sent.borrow());
+        Unsent { unsigned, unwritten: 0 }
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Publisher({}/{})", self.shared.name, self.shared.epoch)
+    }
+}
+
+/// The number of an accepted message, and the way to learn that it was sent.
+#[derive(Clone)]
+pub struct Receipt {
+    seq: u64,
+    shared: Arc<Shared>,
+}
+
+impl Receipt {
+    /// The message's place in its publisher's stream.
+    pub fn position(&self) -> Position {
+        Position::new(self.shared.epoch, self.seq)
+    }
+
+    /// `publisher/epoch/seq`: names the message for ever.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.shared.name, self.position())
+    }
+
+    /// Waits until the message is signed and handed to the queues of all matching peers; false if
+    /// the publisher was closed before. The service is not journaled: nothing is promised to
+    /// subscribers that are not connected.
+    pub fn sent(&self) -> impl Future<Output = bool> + Send + 'static {
+        let (seq, mut sent) = (self.seq, self.shared.sent.clone());
+        async move { sent.wait_for(|next| *next > seq).await.is_ok() }
+    }
+}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Receipt({})", self.id())
+    }
+}
+
+/// The directory's entry for a publisher, if it may speak.
+fn entitled<'a>(directory: &'a Directory, options: &Options) -> Result<&'a Service, StartError> {
+    let name = &options.name;
+    let service = directory.service(name.as_str());
+    let service = service.ok_or_else(|| StartError::UnknownService(name.clone()))?;
+    let public = options.key.public();
+    if !service.keys.contains(&public) {
+        let ours = public.to_string();
+        return Err(StartError::KeyMismatch { name: name.clone(), ours });
+    }
+    match directory.speaker(public.id()) {
+        Ok(_) => Ok(service),
+        Err(_) => Err(StartError::Revoked(name.clone())),
+    }
+}
+
+impl Permitted {
+    /// Nothing, once the service is gone from the directory.
+    fn now(directory: &Directory, name: &Name) -> Permitted {
+        let service = directory.service(name.as_str());
+        let topics = service.map_or_else(|| Arc::from([]), |service| service.topics.clone());
+        Permitted { topics, scheme: directory.scheme().cloned() }
+    }
+
+    fn check(&self, name: &Name, topic: &Topic) -> Result<(), PublishError> {
+        if topic.is_reserved() {
+            return Err(PublishError::Reserved(topic.clone()));
+        }
+        if !self.topics.iter().any(|pattern| pattern.matches(topic)) {
+            let allowed: Vec<&str> = self.topics.iter().map(Pattern::as_str).collect();
+            let allowed = match allowed.is_empty() {
+                true => "nothing: it has no entry any more".to_owned(),
+                false => allowed.join(", "),
+            };
+            let (name, topic) = (name.clone(), topic.clone());
+            return Err(PublishError::Denied { name, topic, allowed });
+        }
+        match &self.scheme {
+            Some(scheme) => Ok(scheme.check(topic)?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Keeps what may be said in line with the directory while the publisher lives.
+async fn follow(mut directory: watch::Receiver<Arc<Directory>>, shared: std::sync::Weak<Shared>) {
+    while directory.changed().await.is_ok() {
+        let now = directory.borrow_and_update().clone();
+        let Some(shared) = shared.upgrade() else { return };
+        shared.permitted.store(Arc::new(Permitted::now(&now, &shared.name)));
+    }
+}
