@@ -1,6 +1,6 @@
 //! From the files as they are now to the next directory, keeping what was last good.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
@@ -68,8 +68,6 @@ pub struct Loader {
     held: Option<Held>,
     directory: Option<Arc<Directory>>,
     problems: Vec<Problem>,
-    /// Whether all this comes from an earlier run and no main file has confirmed the fabric.
-    restored: bool,
 }
 
 /// One file: what it last said, and what is wrong with it now.
@@ -103,7 +101,7 @@ impl Loader {
             read.seen = None;
             read.good.forget_places();
         }
-        Loader { directory: None, problems: Vec::new(), held: None, restored: true, ..loader }
+        Loader { directory: None, problems: Vec::new(), held: None, ..loader }
     }
 
     /// What is good now, file by file: text that a person can read and [`Loader::restored`] takes.
@@ -172,8 +170,8 @@ impl Loader {
         self.settle(now, &files.main.name, head)
     }
 
-    /// Reads the main file if it is not as before. A fabric cannot change: what was signed for one
-    /// is nothing in another, so it takes a new process.
+    /// Reads the main file if it is not as before. Once a directory was given out its fabric cannot
+    /// change: what was signed for one is nothing in another, so that takes a new process.
     fn read_main(&mut self, file: &File) -> bool {
         let seen = digest(file, 0);
         if self.main.seen == Some(seen) {
@@ -185,7 +183,7 @@ impl Loader {
         if let (Some(ours), Some(theirs), false) = (ours, theirs, outcome.faults.file)
             && ours != theirs
         {
-            if self.restored {
+            if self.directory.is_none() {
                 *self = Loader::new();
             } else {
                 let text = format!("the fabric was {ours} and is {theirs}; restart to change it");
@@ -194,7 +192,6 @@ impl Loader {
             }
         }
         self.main.take(seen, file, outcome);
-        self.restored &= !self.main.readable;
         true
     }
 
@@ -219,8 +216,7 @@ impl Loader {
         }
         // A folder that vanished whole takes the main file with it: that removes nobody.
         if self.unlisted.is_none() && self.main.readable {
-            let listed: alloc::collections::BTreeSet<&str> =
-                files.drop_ins.iter().map(|file| &*file.name).collect();
+            let listed: BTreeSet<&str> = files.drop_ins.iter().map(|f| &*f.name).collect();
             let before = self.drop_ins.len();
             self.drop_ins.retain(|name, _| listed.contains(&**name));
             changed |= self.drop_ins.len() != before;
