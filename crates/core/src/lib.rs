@@ -26,6 +26,7 @@ pub mod position;
 pub mod seal;
 pub mod time;
 pub mod topic;
+pub mod wire;
 
 pub use position::{KeyId, Position};
 pub use time::{Now, Time, Wall};
