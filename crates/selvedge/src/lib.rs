@@ -1,1 +1,3 @@
 //! Not yet here.
+
+pub mod keys;
