@@ -1,3 +1,4 @@
 //! Not yet here.
 
+pub mod directory;
 pub mod keys;

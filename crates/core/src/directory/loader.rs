@@ -68,6 +68,7 @@ pub struct Loader {
     held: Option<Held>,
     directory: Option<Arc<Directory>>,
     problems: Vec<Problem>,
+    revision: u64,
 }
 
 /// One file: what it last said, and what is wrong with it now.
@@ -147,6 +148,11 @@ impl Loader {
     /// The directory as it is now.
     pub fn directory(&self) -> Option<&Arc<Directory>> {
         self.directory.as_ref()
+    }
+
+    /// Rises with every look that found a file changed: what [`Loader::export`] gives may differ.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// When to look again even if no file changes: what vanished is believed then, if it is still
@@ -264,6 +270,7 @@ impl Loader {
         let scheme = of_main.good.scheme.clone();
         let next = Directory::new(head.fabric, scheme, forms, revoked);
         (self.entries, self.held, self.problems) = (entries, held, problems);
+        self.revision += 1;
         let mut update = Update { problems: self.problems.clone(), ..Update::default() };
         if self.directory.as_deref() != Some(&next) {
             update.changes = Changes::between(self.directory.as_deref(), &next);
