@@ -79,8 +79,10 @@ fn a_fault_inside_an_entry_keeps_that_entry_alone() {
     let update = loader.update(NOW, &files(&faulty, &[]));
     assert_eq!(
         problems(&update),
-        "endpoints.toml:4:7: a key is written ed25519: and standard, padded base64 of its 32 bytes\n\
-         endpoints.toml:5:11: a segment of a pattern is *, a final #, or consists of A-Z a-z 0-9 _ -\n\
+        "endpoints.toml:4:7: a key is written ed25519: and standard, padded base64 of its 32 \
+         bytes\n\
+         endpoints.toml:5:11: a segment of a pattern is *, a final #, or consists of \
+         A-Z a-z 0-9 _ -\n\
          endpoints.toml:5:21: a text in quotes is wanted, not an integer\n\
          endpoints.toml:6:11: s1 lacks key\n\
          endpoints.toml:6:11: s1 lacks topics\n\
@@ -90,6 +92,29 @@ fn a_fault_inside_an_entry_keeps_that_entry_alone() {
     assert_eq!(topics(&loader, "s0"), "test.s0.#");
     assert_eq!(topics(&loader, "s1"), "test.s1.#");
     assert_eq!(topics(&loader, "s2"), "good");
+}
+
+#[test]
+fn a_file_with_a_fault_removes_nobody() {
+    let whole = [HEAD, &services(0..4)].concat();
+    let mut loader = loaded(&files(&whole, &[]));
+    let before = loader.directory().unwrap().clone();
+    for cut in HEAD.len()..whole.len() - 1 {
+        let update = loader.update(NOW, &files(&whole[..cut], &[]));
+        // Between two entries (and the newlines around) nobody can tell a cut from a removal.
+        let between = whole[cut..].trim_start().starts_with("[services.");
+        assert_eq!(between, update.problems.is_empty(), "cut at {cut}: {}", problems(&update));
+        if !between {
+            assert_eq!(*loader.directory().unwrap(), before, "cut at {cut}");
+        }
+        loader.update(NOW, &files(&whole, &[]));
+        assert_eq!(*loader.directory().unwrap(), before);
+    }
+    let fewer = [HEAD, &services(0..2)].concat();
+    loader.update(NOW, &files(&format!("{fewer}[services.typo]"), &[]));
+    assert_eq!(names(&loader), ["s0", "s1", "s2", "s3"]);
+    assert_eq!(problems(&loader.update(NOW, &files(&fewer, &[]))), "");
+    assert_eq!(names(&loader), ["s0", "s1"]);
 }
 
 #[test]

@@ -105,11 +105,19 @@ fn directory() -> impl Strategy<Value = String> {
     })
 }
 
+fn cases() -> ProptestConfig {
+    ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases())]
 
     #[test]
-    fn any_texts_give_problems_that_lie_inside_their_files(main in text(), drop_in in text(), then in text()) {
+    fn any_texts_give_problems_that_lie_inside_their_files(
+        main in text(),
+        drop_in in text(),
+        then in text(),
+    ) {
         let mut loader = Loader::new();
         for (main, drop_in) in [(&main, &drop_in), (&then, &drop_in), (&main, &then)] {
             let files = files(main, &[("a.toml", drop_in)]);
@@ -148,9 +156,11 @@ proptest! {
         restored.update(NOW, &gone);
         prop_assert_eq!(restored.directory(), loader.directory());
         restored.update(NOW, &files(&main, &[("a.toml", &broken)]));
-        for (name, service) in loader.directory().unwrap().services() {
-            if name.as_str() != "extra" && !broken.contains("key = ") && !broken.contains("services.") {
-                prop_assert_eq!(restored.directory().unwrap().service(name.as_str()), Some(service));
+        let (then, now) = (loader.directory().unwrap(), restored.directory().unwrap());
+        for (name, service) in then.services().filter(|(name, _)| name.as_str() != "extra") {
+            // What else claims the name or the key is another question.
+            if !broken.contains("key = ") && !broken.contains("services.") {
+                prop_assert_eq!(now.service(name.as_str()), Some(service));
             }
         }
     }

@@ -33,11 +33,17 @@ fn witness(p: &str, q: &str) -> Option<Topic> {
     })
 }
 
+fn cases() -> ProptestConfig {
+    ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases())]
 
     #[test]
-    fn any_text_is_a_topic_that_reads_back_or_a_reason(text in "\\PC{0,20}|[a-z$.*#\\x00-]{0,300}") {
+    fn any_text_is_a_topic_that_reads_back_or_a_reason(
+        text in "\\PC{0,20}|[a-z$.*#\\x00-]{0,300}",
+    ) {
         if let Ok(topic) = Topic::try_from(text.as_str()) {
             prop_assert_eq!(topic.to_string(), text.clone());
             prop_assert!(text.len() <= 255 && text.is_ascii());

@@ -9,7 +9,7 @@ use core::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use super::parse::{Faults, Head, Outcome, Parsed, parse};
+use super::parse::{Definition, Faults, Head, Outcome, Parsed, parse};
 use super::problem::Place;
 use super::settle::{Entry, Held, Settled, settle};
 use super::{Changes, Directory, Problem, Severity, render};
@@ -299,14 +299,26 @@ impl Read {
             parsed = core::mem::take(&mut self.good);
             parsed.revoked = revoked;
             parsed.forget_places();
-        } else if faults.scheme {
-            parsed.scheme = self.good.scheme.take();
+        } else if faults.any {
+            parsed.keep_vanished(&mut self.good.definitions);
+            if faults.scheme {
+                parsed.scheme = self.good.scheme.take();
+            }
         }
         *self = Read { seen: Some(seen), good: parsed, problems, readable: file.content.is_ok() };
     }
 }
 
 impl Parsed {
+    /// Takes over the definitions in `before` whose names are not here: a file with something wrong
+    /// in it may be half written, and removes nobody.
+    fn keep_vanished(&mut self, before: &mut Vec<Definition>) {
+        let here: BTreeSet<Name> = self.definitions.iter().map(|d| d.name.clone()).collect();
+        let vanished = before.drain(..).filter(|definition| !here.contains(&definition.name));
+        let placeless = vanished.map(|definition| Definition { at: Place::START, ..definition });
+        self.definitions.extend(placeless);
+    }
+
     /// The text that the places were in is gone.
     fn forget_places(&mut self) {
         self.definitions.iter_mut().for_each(|definition| definition.at = Place::START);
