@@ -138,6 +138,9 @@ pub const MUTED: Duration = Duration::from_secs(60);
 /// Largest directory file: 100,000 entries of 160 bytes.
 pub const DIRECTORY_FILE_BYTES: usize = 16 << 20;
 
+/// All files of a directory together.
+pub const DIRECTORY_BYTES: usize = 64 << 20;
+
 /// Drop-in files read beside the main one.
 pub const DIRECTORY_FILES: usize = 10_000;
 

@@ -14,8 +14,8 @@ use crate::limits::BODIES;
 use crate::seal::PublicKey;
 use crate::topic::{Name, Pattern};
 
-const SERVICE: &str = "endpoint key topics group bind readers journal durability retain pack prefer \
-                       expires";
+const SERVICE: &str = "endpoint key topics group bind readers journal durability retain pack \
+                       prefer expires";
 const RELAY: &str = "endpoint key carries bind readers journal retain expires";
 
 /// What services and relays both have.

@@ -1,6 +1,6 @@
 //! From the files as they are now to the next directory, keeping what was last good.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
@@ -9,7 +9,7 @@ use core::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use super::parse::{Faults, Head, Outcome, Parsed, parse};
+use super::parse::{Definition, Faults, Head, Outcome, Parsed, parse};
 use super::problem::Place;
 use super::settle::{Entry, Held, Settled, settle};
 use super::{Changes, Directory, Problem, Severity, render};
@@ -68,8 +68,7 @@ pub struct Loader {
     held: Option<Held>,
     directory: Option<Arc<Directory>>,
     problems: Vec<Problem>,
-    /// Whether all this comes from an earlier run and no main file has confirmed the fabric.
-    restored: bool,
+    revision: u64,
 }
 
 /// One file: what it last said, and what is wrong with it now.
@@ -103,7 +102,7 @@ impl Loader {
             read.seen = None;
             read.good.forget_places();
         }
-        Loader { directory: None, problems: Vec::new(), held: None, restored: true, ..loader }
+        Loader { directory: None, problems: Vec::new(), held: None, ..loader }
     }
 
     /// What is good now, file by file: text that a person can read and [`Loader::restored`] takes.
@@ -151,6 +150,11 @@ impl Loader {
         self.directory.as_ref()
     }
 
+    /// Rises with every look that found a file changed: what [`Loader::export`] gives may differ.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// When to look again even if no file changes: what vanished is believed then, if it is still
     /// gone.
     pub fn deadline(&self) -> Option<Time> {
@@ -172,8 +176,8 @@ impl Loader {
         self.settle(now, &files.main.name, head)
     }
 
-    /// Reads the main file if it is not as before. A fabric cannot change: what was signed for one
-    /// is nothing in another, so it takes a new process.
+    /// Reads the main file if it is not as before. Once a directory was given out its fabric cannot
+    /// change: what was signed for one is nothing in another, so that takes a new process.
     fn read_main(&mut self, file: &File) -> bool {
         let seen = digest(file, 0);
         if self.main.seen == Some(seen) {
@@ -185,7 +189,7 @@ impl Loader {
         if let (Some(ours), Some(theirs), false) = (ours, theirs, outcome.faults.file)
             && ours != theirs
         {
-            if self.restored {
+            if self.directory.is_none() {
                 *self = Loader::new();
             } else {
                 let text = format!("the fabric was {ours} and is {theirs}; restart to change it");
@@ -194,7 +198,6 @@ impl Loader {
             }
         }
         self.main.take(seen, file, outcome);
-        self.restored &= !self.main.readable;
         true
     }
 
@@ -219,8 +222,7 @@ impl Loader {
         }
         // A folder that vanished whole takes the main file with it: that removes nobody.
         if self.unlisted.is_none() && self.main.readable {
-            let listed: alloc::collections::BTreeSet<&str> =
-                files.drop_ins.iter().map(|file| &*file.name).collect();
+            let listed: BTreeSet<&str> = files.drop_ins.iter().map(|f| &*f.name).collect();
             let before = self.drop_ins.len();
             self.drop_ins.retain(|name, _| listed.contains(&**name));
             changed |= self.drop_ins.len() != before;
@@ -268,6 +270,7 @@ impl Loader {
         let scheme = of_main.good.scheme.clone();
         let next = Directory::new(head.fabric, scheme, forms, revoked);
         (self.entries, self.held, self.problems) = (entries, held, problems);
+        self.revision += 1;
         let mut update = Update { problems: self.problems.clone(), ..Update::default() };
         if self.directory.as_deref() != Some(&next) {
             update.changes = Changes::between(self.directory.as_deref(), &next);
@@ -296,14 +299,26 @@ impl Read {
             parsed = core::mem::take(&mut self.good);
             parsed.revoked = revoked;
             parsed.forget_places();
-        } else if faults.scheme {
-            parsed.scheme = self.good.scheme.take();
+        } else if faults.any {
+            parsed.keep_vanished(&mut self.good.definitions);
+            if faults.scheme {
+                parsed.scheme = self.good.scheme.take();
+            }
         }
         *self = Read { seen: Some(seen), good: parsed, problems, readable: file.content.is_ok() };
     }
 }
 
 impl Parsed {
+    /// Takes over the definitions in `before` whose names are not here: a file with something wrong
+    /// in it may be half written, and removes nobody.
+    fn keep_vanished(&mut self, before: &mut Vec<Definition>) {
+        let here: BTreeSet<Name> = self.definitions.iter().map(|d| d.name.clone()).collect();
+        let vanished = before.drain(..).filter(|definition| !here.contains(&definition.name));
+        let placeless = vanished.map(|definition| Definition { at: Place::START, ..definition });
+        self.definitions.extend(placeless);
+    }
+
     /// The text that the places were in is gone.
     fn forget_places(&mut self) {
         self.definitions.iter_mut().for_each(|definition| definition.at = Place::START);

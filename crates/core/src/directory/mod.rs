@@ -6,6 +6,7 @@
 //! - a file that cannot be read, is no TOML, or is wrong at its top level stays as it last was;
 //! - an entry with anything wrong in it, defined twice, or with a key that another name has,
 //!   stays as it last was, and nothing else is touched;
+//! - a file with anything wrong in it removes nobody: it may be half written;
 //! - `[revoked]` is the union over all readable files and counts at once, whatever else is wrong.
 //!
 //! [`check()`] looks at the same files with the same parser and adds what is legal but worth

@@ -51,13 +51,16 @@ pub(super) struct Definition {
 /// Which parts must not replace their last good form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Faults {
+    /// The whole file.
     pub file: bool,
+    /// Something in it, and be it a single entry.
+    pub any: bool,
     pub scheme: bool,
     pub revoked: bool,
 }
 
 impl Faults {
-    pub const ALL: Faults = Faults { file: true, scheme: true, revoked: true };
+    pub const ALL: Faults = Faults { file: true, any: true, scheme: true, revoked: true };
 }
 
 /// What came out of one file.
@@ -146,6 +149,7 @@ impl Parser<'_> {
             // Seen for a moment while a file is rewritten in place.
             self.log.error(0, "the file is empty; delete it to remove its entries");
         }
+        faults.any = self.log.errors() > 0;
         faults.file = self.log.errors() > inner;
         Outcome { parsed, faults, problems: self.log.into_problems() }
     }
