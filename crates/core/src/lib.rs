@@ -20,11 +20,17 @@
 
 extern crate alloc;
 
+pub mod author;
+pub mod directory;
+pub mod fanout;
 pub mod limits;
+pub mod open;
 pub mod position;
 pub mod seal;
+pub mod subscriber;
 pub mod time;
 pub mod topic;
+pub mod wire;
 
 pub use position::{KeyId, Position};
 pub use time::{Now, Time, Wall};
