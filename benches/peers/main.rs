@@ -4,11 +4,11 @@
 //! A peer is one file with two functions. A case is data.
 
 use std::io::{Write as _, stderr, stdout};
+use std::num::NonZeroU32;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use clap::builder::PossibleValuesParser;
 
 use crate::measure::{Publishing, Subscribing};
 use crate::report::{Row, Table};
@@ -47,10 +47,10 @@ struct Arguments {
     #[arg(long)]
     smoke: bool,
     /// How often each is measured; medians are shown.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    runs: u32,
+    #[arg(long, value_name = "N", default_value = "5")]
+    runs: NonZeroU32,
     /// Only this one; may be repeated.
-    #[arg(long, value_name = "PEER", value_parser = PossibleValuesParser::new(PEERS.map(|peer| peer.name)))]
+    #[arg(long, value_name = "PEER", value_parser = PEERS.map(|peer| peer.name))]
     only: Vec<String>,
     /// What a process started by this one has to do.
     #[arg(long, hide = true)]
@@ -75,7 +75,7 @@ fn main() -> Result<ExitCode> {
 
 fn measure_all(arguments: &Arguments) -> Result<Vec<Row>> {
     let cases = case::all(arguments.smoke);
-    let runs = if arguments.smoke { 1 } else { arguments.runs };
+    let runs = if arguments.smoke { 1 } else { arguments.runs.get() };
     let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|n| n == name);
     let peers: Vec<&Peer> = PEERS.iter().filter(|peer| wanted(peer.name)).collect();
     let pairs = || cases.iter().flat_map(|case| peers.iter().map(move |peer| (case, *peer)));
