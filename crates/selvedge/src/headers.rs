@@ -289,8 +289,7 @@ mod tests {
         headers.expires_us = Some(300);
         headers.cause = Some("web/1/2".into());
         let bytes = headers.encode().unwrap();
-        let expected =
-            b"\x84\x04\xcd\x01\x2c\x07\xa7web/1/2\x08\x03\xa4user\xa3amy";
+        let expected = b"\x84\x04\xcd\x01\x2c\x07\xa7web/1/2\x08\x03\xa4user\xa3amy";
         assert_eq!(&bytes[..], expected);
         assert_eq!(Headers::decode(&bytes), Ok(headers));
         assert_eq!(Headers::new().encode(), Ok(Bytes::new()));

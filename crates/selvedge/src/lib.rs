@@ -8,7 +8,6 @@
 //!
 //! Not promised: total order between publishers, exactly-once processing, and (not yet) messages
 //! that were said while a subscriber was away.
-#![warn(unreachable_pub)]
 
 mod clock;
 mod counters;

@@ -124,7 +124,7 @@ impl Author {
         Position::new(self.config.epoch, self.next)
     }
 
-    /// Bytes waiting for a number. Beyond [`SIGN_BYTES`] the caller should hold further drafts back.
+    /// Bytes waiting for a number. Beyond [`SIGN_BYTES`] the caller should hold drafts back.
     pub fn queued(&self) -> usize {
         self.queued
     }

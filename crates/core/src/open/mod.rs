@@ -119,7 +119,7 @@ pub struct Opened {
     pub trusted: Trusted,
     /// Its commit, if a signature was verified for it: for [`Cache::insert`].
     pub verified: Option<Verified>,
-    /// Two different commits with one number, both signed: two processes share the key, or it leaked.
+    /// Two different commits with one number, both signed: the key leaked, or two processes use it.
     pub fork: bool,
 }
 

@@ -66,9 +66,14 @@ impl Default for Options {
 /// What a link tells the inlet, in the order in which it came.
 #[derive(Debug)]
 enum Said {
-    Up { selvedge: bool },
+    Up {
+        selvedge: bool,
+    },
     /// What one read brought, judged by this directory.
-    Arrived { items: Vec<Item>, directory: Arc<Directory> },
+    Arrived {
+        items: Vec<Item>,
+        directory: Arc<Directory>,
+    },
     Down,
 }
 

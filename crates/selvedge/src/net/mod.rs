@@ -3,6 +3,6 @@
 mod listener;
 mod stream;
 
-pub use listener::{BindError, Listener};
 pub(crate) use listener::{Accepted, Source};
+pub use listener::{BindError, Listener};
 pub(crate) use stream::{Progress, Stream, Unwritten, connect};

@@ -197,7 +197,11 @@ impl Link {
                     continue;
                 }
                 // Only a subscriber's connection says these.
-                Event::Send(_) | Event::Ready(_) | Event::Message(_) | Event::Pong | Event::Mark(_) => {
+                Event::Send(_)
+                | Event::Ready(_)
+                | Event::Message(_)
+                | Event::Pong
+                | Event::Mark(_) => {
                     continue;
                 }
             };

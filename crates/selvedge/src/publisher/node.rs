@@ -52,7 +52,6 @@ struct Waiting {
 }
 
 impl Node {
-    #[expect(clippy::too_many_arguments, reason = "the parts that a node is put together from")]
     pub fn new(
         config: author::Config,
         identity: Identity,
@@ -206,10 +205,11 @@ impl Node {
     async fn end(mut self, last: Option<Waiting>) {
         let end = self.author.next().seq;
         let result = last.as_ref().map_or(Ok(()), |last| self.unsent(last.upto));
-        if result.is_ok() && self.closed {
-            if let Err(error) = self.epochs.end(end) {
-                tracing::warn!("cannot note the clean end of the epoch: {error}");
-            }
+        if result.is_ok()
+            && self.closed
+            && let Err(error) = self.epochs.end(end)
+        {
+            tracing::warn!("cannot note the clean end of the epoch: {error}");
         }
         self.orders.close();
         self.outlet.close().await;
