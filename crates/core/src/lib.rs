@@ -20,10 +20,14 @@
 
 extern crate alloc;
 
+pub mod author;
 pub mod directory;
+pub mod fanout;
 pub mod limits;
+pub mod open;
 pub mod position;
 pub mod seal;
+pub mod subscriber;
 pub mod time;
 pub mod topic;
 pub mod wire;

@@ -113,6 +113,12 @@ pub const HELD_BYTES: usize = 4 << 20;
 /// Disjoint ranges kept per key of what MARKs passed; the oldest are joined beyond it.
 pub const RANGES: usize = 1_024;
 
+/// Topics of one stream whose last number a subscriber remembers. About 200 KiB.
+pub const TOPICS_HEARD: usize = 1_024;
+
+/// How long links that have not come as far may still fill a hole that a tip closes.
+pub const HOLE_PATIENCE: Duration = Duration::from_secs(1);
+
 // ---- trust -------------------------------------------------------------------------------------
 
 /// How far from now the seal of an unsolicited first packet may be.

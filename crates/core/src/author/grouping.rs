@@ -1,0 +1,90 @@
+//! Which messages of a commit share a packet: those of one topic, as far as a packet reaches.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use crate::limits::{BODIES, SEAL_BYTES};
+use crate::seal::{Draft, Group, entry_bytes};
+use crate::topic::Topic;
+
+/// What a head may take: the seal frame less its fixed part, the largest proof and the head's start.
+const HEAD_ROOM: usize = SEAL_BYTES - 116 - 13 * 32 - 10;
+
+/// A packet being filled.
+struct Open {
+    group: usize,
+    head: usize,
+}
+
+/// Groups `drafts` by topic, in order of first appearance; a group holds at most `pack` messages.
+pub fn by_topic(drafts: impl Iterator<Item = Draft>, pack: usize) -> Vec<Group> {
+    let pack = pack.clamp(1, BODIES);
+    let mut groups: Vec<Group> = Vec::new();
+    let mut open: BTreeMap<Topic, Open> = BTreeMap::new();
+    // Most commits are of one topic: compare with the last one before looking it up.
+    let mut last: Option<(Topic, Open)> = None;
+    for (off, draft) in drafts.enumerate() {
+        if last.as_ref().is_none_or(|(topic, _)| *topic != draft.topic) {
+            let found = open.remove(&draft.topic).unwrap_or_else(|| start(&mut groups, &draft));
+            if let Some((topic, before)) = last.replace((draft.topic.clone(), found)) {
+                open.insert(topic, before);
+            }
+        }
+        let Some((_, at)) = last.as_mut() else { continue };
+        let entry = entry_bytes(&draft);
+        if groups[at.group].messages.len() >= pack || at.head + entry > HEAD_ROOM {
+            *at = start(&mut groups, &draft);
+        }
+        at.head += entry;
+        groups[at.group].messages.push((off as u16, draft)); // at most SIGN_MESSAGES
+    }
+    groups
+}
+
+fn start(groups: &mut Vec<Group>, draft: &Draft) -> Open {
+    groups.push(Group { topic: draft.topic.clone(), tseq: 0, messages: Vec::new() });
+    Open { group: groups.len() - 1, head: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Wall;
+    use crate::seal::ContentType;
+    use bytes::Bytes;
+
+    fn draft(topic: &str, extension: usize) -> Draft {
+        Draft {
+            topic: topic.parse().unwrap(),
+            ctype: ContentType::BYTES,
+            time: Wall(0),
+            extension: alloc::vec![0; extension].into(),
+            body: Bytes::new(),
+        }
+    }
+
+    fn offsets(groups: &[Group]) -> Vec<(&str, Vec<u16>)> {
+        let of = |g: &Group| g.messages.iter().map(|(off, _)| *off).collect();
+        groups.iter().map(|g| (g.topic.as_str(), of(g))).collect()
+    }
+
+    #[test]
+    fn messages_of_one_topic_share_a_packet_and_keep_their_order() {
+        let drafts = ["a", "b", "a", "a", "b"].map(|t| draft(t, 0));
+        let groups = by_topic(drafts.into_iter(), BODIES);
+        assert_eq!(offsets(&groups), [("a", [0, 2, 3].to_vec()), ("b", [1, 4].to_vec())]);
+    }
+
+    #[test]
+    fn pack_1_gives_each_message_a_packet_of_its_own() {
+        let groups = by_topic(["a", "a", "b", "a"].map(|t| draft(t, 0)).into_iter(), 1);
+        assert_eq!(groups.len(), 4);
+    }
+
+    #[test]
+    fn a_packet_ends_where_its_seal_frame_would_grow_too_large() {
+        let groups = by_topic((0..100).map(|_| draft("a", 1_024)), BODIES);
+        assert_eq!(groups.len(), 2);
+        assert!(groups.iter().all(|g| g.head_bytes() <= HEAD_ROOM + 10));
+    }
+}

@@ -1,0 +1,419 @@
+//! The fan-out: peers, their prefixes and queues; who gets what next; MARK.
+//!
+//! A publisher has one stream, a relay many; the rules are the same. Packets are reference counted
+//! and never copied for a peer. A peer's queue is bounded in bytes: what does not fit is dropped,
+//! counted, and left out of the next MARK, so that the subscriber sees the hole. Nobody is waited
+//! for.
+//!
+//! A publisher does not ping: it always has a tip to write, so a dead peer shows in unacknowledged
+//! data, and one that hangs takes no bytes for [`STALLED`].
+
+mod peer;
+
+pub use peer::PeerId;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::time::Duration;
+
+use crate::limits::{QUEUE_BYTES, QUEUES_BYTES, STALLED};
+use crate::seal::{Commit, Header, Sealed};
+use crate::topic::Topic;
+use crate::wire::{self, Interest};
+use crate::{KeyId, Position, Time};
+use peer::Peer;
+
+/// How often unfinished writes are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Bounds that a user may set.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Bytes waiting for one peer at most.
+    pub queue_bytes: usize,
+    /// Bytes waiting for all peers at most.
+    pub queues_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { queue_bytes: QUEUE_BYTES, queues_bytes: QUEUES_BYTES }
+    }
+}
+
+/// What happens to a fan-out.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A peer shook hands; `selvedge` if its READY says `X-Selvedge`.
+    Connected {
+        /// The caller's name for it, never used before.
+        peer: PeerId,
+        /// Whether it understands MARK.
+        selvedge: bool,
+    },
+    /// It wants topics that start with `prefix`.
+    Subscribe {
+        /// Who.
+        peer: PeerId,
+        /// Wire bytes.
+        prefix: Bytes,
+    },
+    /// It takes one such subscription back.
+    Cancel {
+        /// Who.
+        peer: PeerId,
+        /// Wire bytes.
+        prefix: Bytes,
+    },
+    /// It asks for a sign of life.
+    Ping {
+        /// Who.
+        peer: PeerId,
+        /// To be sent back.
+        context: Bytes,
+    },
+    /// Its connection is gone.
+    Disconnected(PeerId),
+    /// The next commit of a stream, as far as this node has its packets: the numbers that are
+    /// missing were passed by a MARK. A tip is a commit too.
+    Commit(&'a Commit),
+    /// Numbers below `upto` were passed by a MARK: none of them matches what this node carries.
+    Passed {
+        /// The stream.
+        key: KeyId,
+        /// The next number that may come.
+        upto: Position,
+    },
+    /// Numbers below `upto` that did not come are gone: no MARK may cover them.
+    Gone {
+        /// The stream.
+        key: KeyId,
+        /// The next number that may come.
+        upto: Position,
+    },
+    /// Some bytes of the last [`Output::Write`] went out, or all of them.
+    Wrote {
+        /// To whom.
+        peer: PeerId,
+        /// Whether the write is complete.
+        done: bool,
+    },
+    /// The deadline passed.
+    Tick,
+}
+
+/// What a fan-out wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Write these bytes in order, then say [`Input::Wrote`]. One write at a time for each peer.
+    Write {
+        /// To whom.
+        peer: PeerId,
+        /// At most `WRITE_BYTES` (unless one slice is larger) in at most `WRITE_SLICES`.
+        slices: Vec<Bytes>,
+    },
+    /// End the connection; no [`Input::Disconnected`] is expected.
+    Close {
+        /// Whose.
+        peer: PeerId,
+        /// Why.
+        why: Closed,
+    },
+    /// Somebody joined a stream whose last tip is outdated: its author should make one.
+    TipWanted(KeyId),
+}
+
+/// Why a peer was cut off. Each is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    /// It took no byte of a waiting write for ten seconds.
+    #[error("the peer stopped reading")]
+    Stalled,
+    /// Its prefixes pass the bound.
+    #[error("the peer subscribes to more than a connection may")]
+    Subscriptions,
+}
+
+impl Closed {
+    /// The label under which it is counted.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Closed::Stalled => "stalled",
+            Closed::Subscriptions => "subscriptions",
+        }
+    }
+}
+
+/// What was done and not done; all only rise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages put into queues, once per peer.
+    pub queued: u64,
+    /// Messages written whole, once per peer.
+    pub written: u64,
+    /// Messages dropped because that peer's queue was full.
+    pub dropped_peer_full: u64,
+    /// Messages dropped because all queues together were full.
+    pub dropped_all_full: u64,
+    /// Messages dropped with the connection that they waited for.
+    pub dropped_disconnected: u64,
+}
+
+/// The machine. See the module.
+#[derive(Debug, Default)]
+pub struct FanOut {
+    config: Config,
+    interest: Interest<PeerId>,
+    peers: BTreeMap<PeerId, Peer>,
+    streams: BTreeMap<KeyId, Stream>,
+    /// Streams by their tips' topics: who is meant by a new `$tip.` prefix.
+    tips: BTreeSet<(Bytes, KeyId)>,
+    queued: usize,
+    writing: usize,
+    sweep_at: Time,
+    counters: Counters,
+    hits: Vec<(PeerId, usize)>,
+    matched: Vec<PeerId>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    next: Position,
+    tip: Option<(Position, Sealed)>,
+}
+
+impl FanOut {
+    /// A fan-out without peers or streams.
+    pub fn new(config: Config) -> FanOut {
+        FanOut { config, ..FanOut::default() }
+    }
+
+    /// Takes one input; effects are pushed to `out`.
+    pub fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Vec<Output>) {
+        match input {
+            Input::Connected { peer, selvedge } => {
+                self.peers.insert(peer, Peer::new(selvedge, now));
+            }
+            Input::Subscribe { peer, prefix } => self.subscribe(now, peer, &prefix, out),
+            Input::Cancel { peer, prefix } => {
+                self.interest.cancel(peer, &prefix);
+            }
+            Input::Ping { peer, context } => self.pong(now, peer, &context, out),
+            Input::Disconnected(peer) => self.forget(peer),
+            Input::Commit(commit) => self.commit(now, commit, out),
+            Input::Passed { key, upto } => self.passed(key, upto),
+            Input::Gone { key, upto } => self.gone(now, key, upto, out),
+            Input::Wrote { peer, done } => self.wrote(now, peer, done, out),
+            Input::Tick => self.sweep(now, out),
+        }
+    }
+
+    /// When [`Input::Tick`] is due: only while a write is unfinished.
+    pub fn deadline(&self) -> Option<Time> {
+        (self.writing > 0).then_some(self.sweep_at)
+    }
+
+    /// What was done and not done so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Messages that wait for some peer, once per peer.
+    pub fn waiting(&self) -> u64 {
+        self.peers.values().map(Peer::waiting).sum()
+    }
+
+    /// Bytes that wait for all peers.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued
+    }
+
+    /// Connected peers.
+    pub fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Peers that would get a message of `topic` now.
+    pub fn listeners(&self, topic: &Topic) -> usize {
+        let mut matched = Vec::new();
+        self.interest.matching(topic.as_bytes(), &mut matched);
+        matched.len()
+    }
+
+    fn subscribe(&mut self, now: Time, id: PeerId, prefix: &[u8], out: &mut Vec<Output>) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let tips = self.tips.range((Bytes::copy_from_slice(prefix), KeyId(0))..);
+        let tips = tips.take_while(|(tip, _)| prefix.starts_with(b"$") && tip.starts_with(prefix));
+        let joins = tips.filter(|(tip, _)| !self.interest.is_match(id, tip));
+        let joins: Vec<KeyId> = joins.map(|(_, key)| *key).collect();
+        match self.interest.subscribe(id, prefix) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(_) => return self.close(id, Closed::Subscriptions, out),
+        }
+        // What was passed so far holds for the prefixes so far: say it before there is one more.
+        for (key, stream) in &self.streams {
+            self.queued += peer.mark_all(*key, stream.next);
+        }
+        for key in joins {
+            match self.streams.get(&key) {
+                Some(Stream { next, tip: Some((said, tip)) }) if said == next => {
+                    self.queued += peer.push(tip) + peer.mark_tip(key, *next);
+                }
+                _ => out.push(Output::TipWanted(key)),
+            }
+        }
+        self.write(now, id, out);
+    }
+
+    fn pong(&mut self, now: Time, id: PeerId, context: &[u8], out: &mut Vec<Output>) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.queued() < self.config.queue_bytes {
+            self.queued += peer.push_control(wire::pong(context));
+            self.write(now, id, out);
+        }
+    }
+
+    fn commit(&mut self, now: Time, commit: &Commit, out: &mut Vec<Output>) {
+        let header = commit.header;
+        self.advance(header.key, header.start(), header.end());
+        for packet in commit.packets.iter().filter(|packet| packet.numbers == 0) {
+            self.tips.insert((packet.topic.as_bytes().clone(), header.key));
+            if let Some(stream) = self.streams.get_mut(&header.key) {
+                stream.tip = Some((header.end(), packet.clone()));
+            }
+        }
+        let mut hits = core::mem::take(&mut self.hits);
+        for (index, packet) in commit.packets.iter().enumerate() {
+            self.interest.matching(packet.topic.as_bytes(), &mut self.matched);
+            hits.extend(self.matched.iter().map(|peer| (*peer, index)));
+        }
+        if commit.packets.len() > 1 {
+            hits.sort_unstable();
+        }
+        for one_peer in hits.chunk_by(|a, b| a.0 == b.0) {
+            let packets = one_peer.iter().map(|(_, index)| &commit.packets[*index]);
+            self.give(one_peer[0].0, &header, packets);
+            self.write(now, one_peer[0].0, out);
+        }
+        hits.clear();
+        self.hits = hits;
+    }
+
+    /// Queues the packets of one commit that a peer matches, with the MARKs that belong around them.
+    fn give<'a>(
+        &mut self,
+        id: PeerId,
+        header: &Header,
+        packets: impl Iterator<Item = &'a Sealed> + Clone,
+    ) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let bytes: usize = packets.clone().map(Sealed::len).sum();
+        let numbers: u64 = packets.clone().map(|packet| u64::from(packet.numbers)).sum();
+        let next = self.streams.get(&header.key).map_or(header.end(), |stream| stream.next);
+        let full = |queued: usize, most: usize| queued > 0 && queued + bytes > most;
+        if full(peer.queued(), self.config.queue_bytes) {
+            self.counters.dropped_peer_full += numbers;
+            self.queued += peer.skip(header.key, header.start(), header.end());
+            return;
+        }
+        if full(self.queued, self.config.queues_bytes) {
+            self.counters.dropped_all_full += numbers;
+            self.queued += peer.skip(header.key, header.start(), header.end());
+            return;
+        }
+        self.counters.queued += numbers;
+        let (mut added, mut tip) = (0, false);
+        if numbers > 0 {
+            added += peer.mark_before(header.key, header.start());
+        }
+        for packet in packets {
+            tip |= packet.numbers == 0;
+            added += peer.push(packet);
+        }
+        if numbers > 0 {
+            added += peer.mark_after(header.key, header.end(), numbers == u64::from(header.n));
+        }
+        if tip {
+            added += peer.mark_tip(header.key, next);
+        }
+        self.queued += added;
+    }
+
+    /// Moves a stream on; a new one starts at `from` for everybody who is connected.
+    fn advance(&mut self, key: KeyId, from: Position, upto: Position) {
+        let peers = &mut self.peers;
+        let stream = self.streams.entry(key).or_insert_with(|| {
+            peers.values_mut().for_each(|peer| peer.join(key, from));
+            Stream { next: from, tip: None }
+        });
+        stream.next = stream.next.max(upto);
+    }
+
+    fn passed(&mut self, key: KeyId, upto: Position) {
+        self.advance(key, upto, upto);
+    }
+
+    fn gone(&mut self, now: Time, key: KeyId, upto: Position, out: &mut Vec<Output>) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let before = stream.next;
+        stream.next = before.max(upto);
+        let ids: Vec<PeerId> = self.peers.keys().copied().collect();
+        for id in ids {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                self.queued += peer.skip(key, before, upto);
+            }
+            self.write(now, id, out);
+        }
+    }
+
+    /// Starts the next write of a peer that has none under way.
+    fn write(&mut self, now: Time, id: PeerId, out: &mut Vec<Output>) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if let Some(slices) = peer.start_write(now) {
+            if self.writing == 0 {
+                self.sweep_at = now + SWEEP;
+            }
+            self.writing += 1;
+            out.push(Output::Write { peer: id, slices });
+        }
+    }
+
+    fn wrote(&mut self, now: Time, id: PeerId, done: bool, out: &mut Vec<Output>) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let written = peer.wrote(now, done);
+        if done {
+            self.writing -= 1;
+            self.queued -= written.bytes;
+            self.counters.written += written.messages;
+            self.write(now, id, out);
+        }
+    }
+
+    fn sweep(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.writing == 0 || now < self.sweep_at {
+            return;
+        }
+        self.sweep_at = now + SWEEP;
+        let stalled =
+            |peer: &Peer| peer.writing_since().is_some_and(|since| now - since >= STALLED);
+        let stalled = self.peers.iter().filter(|(_, peer)| stalled(peer)).map(|(id, _)| *id);
+        for id in stalled.collect::<Vec<_>>() {
+            self.close(id, Closed::Stalled, out);
+        }
+    }
+
+    fn close(&mut self, id: PeerId, why: Closed, out: &mut Vec<Output>) {
+        self.forget(id);
+        out.push(Output::Close { peer: id, why });
+    }
+
+    fn forget(&mut self, id: PeerId) {
+        self.interest.remove(id);
+        let Some(peer) = self.peers.remove(&id) else { return };
+        self.queued -= peer.queued();
+        self.writing -= usize::from(peer.writing_since().is_some());
+        self.counters.dropped_disconnected += peer.waiting();
+    }
+}

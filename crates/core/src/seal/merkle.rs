@@ -1,0 +1,134 @@
+//! The Merkle tree of RFC 9162, section 2.1: leaves are packets, the root is what is signed.
+
+use alloc::vec::Vec;
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256 digest.
+pub type Hash = [u8; 32];
+
+/// `SHA-256(0x01 | left | right)`.
+fn node(left: &Hash, right: &Hash) -> Hash {
+    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+}
+
+/// A whole tree, kept level by level so that proofs are read off.
+pub struct Tree {
+    levels: Vec<Vec<Hash>>,
+}
+
+impl Tree {
+    /// The tree over `leaves`; of no leaves it has no root and no proofs.
+    pub fn new(leaves: Vec<Hash>) -> Tree {
+        let mut levels = Vec::from([leaves]);
+        while let Some(below) = levels.last().filter(|level| level.len() > 1) {
+            // A last node without a partner moves up unchanged: the shape of RFC 9162.
+            let above = below
+                .chunks(2)
+                .map(|pair| match pair {
+                    [left, right] => node(left, right),
+                    rest => rest[0],
+                })
+                .collect();
+            levels.push(above);
+        }
+        Tree { levels }
+    }
+
+    /// The hash that stands for all leaves.
+    pub fn root(&self) -> Hash {
+        self.levels.last().and_then(|top| top.first()).copied().unwrap_or_default()
+    }
+
+    /// The siblings that lead from leaf `index` to the root, lowest first.
+    pub fn proof(&self, index: usize) -> impl Iterator<Item = &Hash> {
+        self.levels.iter().enumerate().filter_map(move |(up, level)| level.get((index >> up) ^ 1))
+    }
+}
+
+/// How many siblings the proof of leaf `index` of `leaves` has; `None` if there is no such leaf.
+pub fn proof_len(index: u16, leaves: u16) -> Option<usize> {
+    (index < leaves).then(|| Walk::new(index, leaves).count())
+}
+
+/// The root that `proof` leads to from `leaf`, which stands at `index` of `leaves`.
+///
+/// The caller has checked that the proof has [`proof_len`] siblings.
+pub fn root_of(leaf: Hash, index: u16, leaves: u16, proof: &[Hash]) -> Hash {
+    Walk::new(index, leaves).zip(proof).fold(leaf, |hash, (side, sibling)| match side {
+        Side::Left => node(sibling, &hash),
+        Side::Right => node(&hash, sibling),
+    })
+}
+
+/// On which side of the path a sibling stands.
+enum Side {
+    Left,
+    Right,
+}
+
+/// The way from a leaf to the root: RFC 9162, section 2.1.3.2, steps 2 to 5.
+struct Walk {
+    at: u16,
+    last: u16,
+}
+
+impl Walk {
+    fn new(index: u16, leaves: u16) -> Walk {
+        Walk { at: index, last: leaves.saturating_sub(1) }
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Side;
+
+    fn next(&mut self) -> Option<Side> {
+        if self.last == 0 {
+            return None;
+        }
+        let side = if self.at & 1 == 1 || self.at == self.last {
+            // Levels at which this node moved up unchanged have no sibling.
+            while self.at & 1 == 0 && self.at != 0 {
+                self.at >>= 1;
+                self.last >>= 1;
+            }
+            Side::Left
+        } else {
+            Side::Right
+        };
+        self.at >>= 1;
+        self.last >>= 1;
+        Some(side)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The recursive definition of RFC 9162, section 2.1.1.
+    fn reference(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [one] => *one,
+            _ => {
+                let split = leaves.len().next_power_of_two() / 2;
+                node(&reference(&leaves[..split]), &reference(&leaves[split..]))
+            }
+        }
+    }
+
+    #[test]
+    fn every_leaf_of_every_small_tree_proves_itself() {
+        for size in 1..=70u16 {
+            let leaves: Vec<Hash> = (0..size).map(|i| [i as u8; 32]).collect();
+            let tree = Tree::new(leaves.clone());
+            assert_eq!(tree.root(), reference(&leaves), "size {size}");
+            for index in 0..size {
+                let proof: Vec<Hash> = tree.proof(usize::from(index)).copied().collect();
+                assert_eq!(Some(proof.len()), proof_len(index, size));
+                let root = root_of(leaves[usize::from(index)], index, size, &proof);
+                assert_eq!(root, tree.root(), "{index} of {size}");
+            }
+            assert_eq!(proof_len(size, size), None);
+        }
+    }
+}
