@@ -1,4 +1,5 @@
 //! What stays, what changes and what is told when a directory's files are wrong?
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/directory.rs"]
 mod support;
