@@ -3,8 +3,8 @@
 //! Every service binds its own PUB socket and signs what it says; subscribers read one shared
 //! `endpoints.toml`, connect to whom they care about and believe nobody but the signer.
 //!
-//! [`Publisher`] says, [`Subscriber`] hears, [`directory::watch()`] follows the file. [`Outlet`] and
-//! [`Inlet`] are what both are made of; a relay has one of each.
+//! [`Publisher`] says, [`Subscriber`] hears, [`directory::watch()`] follows the file. [`Outlet`]
+//! and [`Inlet`] are what both are made of; a relay has one of each.
 //!
 //! Not promised: total order between publishers, exactly-once processing, and (not yet) messages
 //! that were said while a subscriber was away.

@@ -301,7 +301,7 @@ impl FanOut {
         self.hits = hits;
     }
 
-    /// Queues the packets of one commit that a peer matches, with the MARKs that belong around them.
+    /// Queues the packets of one commit that a peer matches, with the MARKs around them.
     fn give<'a>(
         &mut self,
         id: PeerId,

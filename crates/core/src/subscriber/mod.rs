@@ -1,9 +1,10 @@
 //! The subscriber: trusted packets → order, positions, duplicates, `Lost`.
 //!
 //! Each key is a stream with one position: everything before it was delivered, passed by a MARK, or
-//! declared lost. A commit is handed over once every number of it has come or is passed. A hole is a
-//! number that neither came nor lies in a MARK; it is closed only by signed evidence (a tip), never
-//! by time alone and never by a MARK without a packet or tip that has shown a number beyond it.
+//! declared lost. A commit is handed over once every number of it has come or is passed. A hole is
+//! a number that neither came nor lies in a MARK; it is closed only by signed evidence (a tip),
+//! never by time alone, and never by a MARK without a packet or tip that has shown a number beyond
+//! it.
 
 mod evidence;
 mod pending;
