@@ -36,16 +36,14 @@ pub struct Builder {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use selvedge::{Event, Publisher, Subscriber, keys, publisher};
 /// # let key = keys::generate()?;
-/// # let text = format!(
-/// #     "format = 1
-fabric = \"doc\"
-[services.web]
-endpoint = \"ipc://@doc-subscriber\"
-\
-/// #      key = \"{}\"
-topics = [\"org.example.#\"]",
-/// #     key.public()
-/// # );
+/// # let text = format!(r#"
+/// #     format = 1
+/// #     fabric = "doc"
+/// #     [services.web]
+/// #     endpoint = "ipc://@doc-subscriber"
+/// #     key = "{}"
+/// #     topics = ["org.example.#"]
+/// # "#, key.public());
 /// # let directory = selvedge::directory::Directory::from_text("endpoints.toml", &text)
 /// #     .map_err(|problems| format!("{problems:?}"))?;
 /// # let directory = tokio::sync::watch::channel(std::sync::Arc::new(directory)).1;

@@ -176,7 +176,6 @@ mod tests {
         assert_eq!(prefixes, [&b"$tip.hook"[..], b"a.hook"]);
         // "#" is more than it carries, so what it passes is not believed.
         assert!(edge.streams.is_empty());
-        
     }
 
     #[test]
