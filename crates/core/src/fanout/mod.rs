@@ -2,8 +2,7 @@
 //!
 //! A publisher has one stream, a relay many; the rules are the same. Packets are reference counted
 //! and never copied for a peer. A peer's queue is bounded in bytes: what does not fit is dropped,
-//! counted, and left out of the next MARK, so that the subscriber sees the hole. Nobody is waited
-//! for.
+//! counted, and left out of all MARKs, so that the subscriber sees the hole. Nobody is waited for.
 //!
 //! A publisher does not ping: it always has a tip to write, so a dead peer shows in unacknowledged
 //! data, and one that hangs takes no bytes for [`STALLED`].
@@ -26,6 +25,8 @@ use peer::Peer;
 
 /// How often unfinished writes are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Tips and control frames may pass a queue's bound by this much: they tell a peer of drops.
+const CONTROL_ROOM: usize = 1 << 20;
 
 /// Bounds that a user may set.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +121,8 @@ pub enum Output {
         /// Why.
         why: Closed,
     },
-    /// Somebody joined a stream whose last tip is outdated: its author should make one.
+    /// Somebody joined a stream whose last tip is outdated, or gets packets again after some were
+    /// dropped: its author should make a tip, so that the hole is known to be final.
     TipWanted(KeyId),
 }
 
@@ -192,9 +194,7 @@ impl FanOut {
     /// Takes one input; effects are pushed to `out`.
     pub fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Vec<Output>) {
         match input {
-            Input::Connected { peer, selvedge } => {
-                self.peers.insert(peer, Peer::new(selvedge, now));
-            }
+            Input::Connected { peer, selvedge } => self.connected(now, peer, selvedge),
             Input::Subscribe { peer, prefix } => self.subscribe(now, peer, &prefix, out),
             Input::Cancel { peer, prefix } => {
                 self.interest.cancel(peer, &prefix);
@@ -241,24 +241,35 @@ impl FanOut {
         matched.len()
     }
 
+    fn connected(&mut self, now: Time, id: PeerId, selvedge: bool) {
+        let room = self.config.queue_bytes.saturating_add(CONTROL_ROOM);
+        let mut peer = Peer::new(selvedge, room, now);
+        self.streams.iter().for_each(|(key, stream)| peer.join(*key, stream.next));
+        self.peers.insert(id, peer);
+    }
+
     fn subscribe(&mut self, now: Time, id: PeerId, prefix: &[u8], out: &mut Vec<Output>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let tips = self.tips.range((Bytes::copy_from_slice(prefix), KeyId(0))..);
         let tips = tips.take_while(|(tip, _)| prefix.starts_with(b"$") && tip.starts_with(prefix));
         let joins = tips.filter(|(tip, _)| !self.interest.is_match(id, tip));
         let joins: Vec<KeyId> = joins.map(|(_, key)| *key).collect();
+        // Tips have no numbers.
+        let adds = !prefix.starts_with(b"$tip.") && !self.interest.is_match(id, prefix);
         match self.interest.subscribe(id, prefix) {
             Ok(true) => {}
             Ok(false) => return,
             Err(_) => return self.close(id, Closed::Subscriptions, out),
         }
-        // What was passed so far holds for the prefixes so far: say it before there is one more.
-        for (key, stream) in &self.streams {
-            self.queued += peer.mark_all(*key, stream.next);
+        if adds {
+            // What was not sent so far may match now: no MARK may cover it.
+            self.streams.iter().for_each(|(key, stream)| peer.join(*key, stream.next));
         }
         for key in joins {
             match self.streams.get(&key) {
-                Some(Stream { next, tip: Some((said, tip)) }) if said == next => {
+                Some(Stream { next, tip: Some((said, tip)) })
+                    if said == next && peer.has_room(tip.len()) =>
+                {
                     self.queued += peer.push(tip) + peer.mark_tip(key, *next);
                 }
                 _ => out.push(Output::TipWanted(key)),
@@ -269,10 +280,8 @@ impl FanOut {
 
     fn pong(&mut self, now: Time, id: PeerId, context: &[u8], out: &mut Vec<Output>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.queued() < self.config.queue_bytes {
-            self.queued += peer.push_control(wire::pong(context));
-            self.write(now, id, out);
-        }
+        self.queued += peer.push_control(wire::pong(context));
+        self.write(now, id, out);
     }
 
     fn commit(&mut self, now: Time, commit: &Commit, out: &mut Vec<Output>) {
@@ -294,50 +303,54 @@ impl FanOut {
         }
         for one_peer in hits.chunk_by(|a, b| a.0 == b.0) {
             let packets = one_peer.iter().map(|(_, index)| &commit.packets[*index]);
-            self.give(one_peer[0].0, &header, packets);
+            self.give(one_peer[0].0, &header, packets, out);
             self.write(now, one_peer[0].0, out);
         }
         hits.clear();
         self.hits = hits;
     }
 
-    /// Queues the packets of one commit that a peer matches, with the MARKs that belong around them.
+    /// Queues the packets of one commit that a peer matches, and the MARKs that belong around them.
     fn give<'a>(
         &mut self,
         id: PeerId,
         header: &Header,
         packets: impl Iterator<Item = &'a Sealed> + Clone,
+        out: &mut Vec<Output>,
     ) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        let (key, start, end) = (header.key, header.start(), header.end());
         let bytes: usize = packets.clone().map(Sealed::len).sum();
         let numbers: u64 = packets.clone().map(|packet| u64::from(packet.numbers)).sum();
-        let next = self.streams.get(&header.key).map_or(header.end(), |stream| stream.next);
-        let full = |queued: usize, most: usize| queued > 0 && queued + bytes > most;
-        if full(peer.queued(), self.config.queue_bytes) {
-            self.counters.dropped_peer_full += numbers;
-            self.queued += peer.skip(header.key, header.start(), header.end());
+        if numbers == 0 {
+            // A tip: what says that numbers were dropped is not dropped with them.
+            let room = self.config.queues_bytes.saturating_add(CONTROL_ROOM);
+            let all_full = self.queued + bytes > room;
+            if all_full || !peer.has_room(bytes) {
+                return peer.drops(key);
+            }
+            let next = self.streams.get(&key).map_or(end, |stream| stream.next);
+            self.queued += packets.map(|packet| peer.push(packet)).sum::<usize>();
+            self.queued += peer.mark_tip(key, next);
             return;
         }
-        if full(self.queued, self.config.queues_bytes) {
-            self.counters.dropped_all_full += numbers;
-            self.queued += peer.skip(header.key, header.start(), header.end());
-            return;
+        let full = |queued: usize, most: usize| queued > 0 && queued + bytes > most;
+        let peer_full = full(peer.queued(), self.config.queue_bytes);
+        if peer_full || full(self.queued, self.config.queues_bytes) {
+            match peer_full {
+                true => self.counters.dropped_peer_full += numbers,
+                false => self.counters.dropped_all_full += numbers,
+            }
+            self.queued += peer.skip(key, start, end);
+            return peer.drops(key);
         }
         self.counters.queued += numbers;
-        let (mut added, mut tip) = (0, false);
-        if numbers > 0 {
-            added += peer.mark_before(header.key, header.start());
+        let mut added = peer.mark_before(key, start);
+        if peer.resume(key) {
+            out.push(Output::TipWanted(key));
         }
-        for packet in packets {
-            tip |= packet.numbers == 0;
-            added += peer.push(packet);
-        }
-        if numbers > 0 {
-            added += peer.mark_after(header.key, header.end(), numbers == u64::from(header.n));
-        }
-        if tip {
-            added += peer.mark_tip(header.key, next);
-        }
+        added += packets.map(|packet| peer.push(packet)).sum::<usize>();
+        added += peer.mark_after(key, start, end, numbers == u64::from(header.n));
         self.queued += added;
     }
 
@@ -356,9 +369,10 @@ impl FanOut {
     }
 
     fn gone(&mut self, now: Time, key: KeyId, upto: Position, out: &mut Vec<Output>) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
-        let before = stream.next;
-        stream.next = before.max(upto);
+        let Some(stream) = self.streams.get_mut(&key).filter(|stream| stream.next < upto) else {
+            return;
+        };
+        let before = core::mem::replace(&mut stream.next, upto);
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             if let Some(peer) = self.peers.get_mut(&id) {
@@ -381,7 +395,8 @@ impl FanOut {
     }
 
     fn wrote(&mut self, now: Time, id: PeerId, done: bool, out: &mut Vec<Output>) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let writes = |peer: &&mut Peer| peer.writing_since().is_some();
+        let Some(peer) = self.peers.get_mut(&id).filter(writes) else { return };
         let written = peer.wrote(now, done);
         if done {
             self.writing -= 1;
