@@ -7,7 +7,8 @@ use crate::limits::{BODIES, SEAL_BYTES};
 use crate::seal::{Draft, Group, entry_bytes};
 use crate::topic::Topic;
 
-/// What a head may take: the seal frame less its fixed part, the largest proof and the head's start.
+/// What a head may take: the seal frame less its fixed part, the largest proof and the head's
+/// start.
 const HEAD_ROOM: usize = SEAL_BYTES - 116 - 13 * 32 - 10;
 
 /// A packet being filled.
