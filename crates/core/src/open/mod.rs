@@ -11,8 +11,10 @@ mod cache;
 pub use budget::Budget;
 pub use cache::{Cache, CommitId, Verified};
 
+use alloc::vec::Vec;
+
 use crate::directory::{Directory, NoSpeaker};
-use crate::seal::{Malformed, Packet, signed_bytes};
+use crate::seal::{Commit, Malformed, Packet, signed_bytes};
 use crate::topic::Name;
 use crate::{Position, Time};
 
@@ -28,6 +30,12 @@ impl Trusted {
     /// The packet.
     pub fn packet(&self) -> &Packet {
         &self.packet
+    }
+
+    /// Its commit with this packet alone: a relay sends a tip on like this.
+    pub fn to_commit(&self) -> Commit {
+        let packets = Vec::from([self.packet.sealed()]);
+        Commit { header: *self.packet.header(), packets }
     }
 
     /// Who said it: the name that the directory gives its key, which the signature covers.
@@ -119,7 +127,8 @@ pub struct Opened {
     pub trusted: Trusted,
     /// Its commit, if a signature was verified for it: for [`Cache::insert`].
     pub verified: Option<Verified>,
-    /// Two different commits with one number, both signed: two processes share the key, or it leaked.
+    /// Two different commits with one number, both signed: two processes share the key, or it
+    /// leaked.
     pub fork: bool,
 }
 

@@ -15,7 +15,7 @@ use crate::{KeyId, Wall};
 
 /// Bodies of at least this size are referenced by the packet instead of copied into it: below, a
 /// slice of its own in a vectored write costs more than the copy.
-const REFERENCED: usize = 4 * 1_024;
+pub(super) const REFERENCED: usize = 4 * 1_024;
 
 /// One message that an application wants to say; not numbered yet.
 #[derive(Clone, Debug)]

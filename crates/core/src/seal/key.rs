@@ -51,7 +51,7 @@ impl PublicKey {
     /// [`BadKey::NotCanonical`] or [`BadKey::Weak`].
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<PublicKey, BadKey> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| BadKey::NotCanonical)?;
-        // Decompression accepts y >= p; what does not compress to itself is a second name for a key.
+        // Decompression accepts y >= p; what does not compress to itself is a key's second name.
         if key.to_edwards().compress().as_bytes() != bytes {
             return Err(BadKey::NotCanonical);
         }

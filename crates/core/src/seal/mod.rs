@@ -8,7 +8,8 @@
 //!  48  signature 64
 //! 112  index u16 | k u8 | flags u8 = 0
 //! 116  k × 32 sibling hashes
-//!      count u16 | tseq u64 | count × { off u16 | ctype u16 | ext_len u16 | len u32 | ts_us u64 | extension }
+//!      count u16 | tseq u64
+//!      count × { off u16 | ctype u16 | ext_len u16 | len u32 | ts_us u64 | extension }
 //! ```
 //! What is hashed is what is sent; nothing is ever encoded again. [`Packet::parse`] checks the
 //! structure of what came, [`Unsealed::seal`] makes what goes.
