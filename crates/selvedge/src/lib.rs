@@ -22,6 +22,7 @@ pub mod outlet;
 pub mod publisher;
 pub mod state;
 pub mod subscriber;
+mod voice;
 
 pub use clock::{Clock, wall};
 pub use counters::{LinkCounters, PeerCounters};
@@ -32,6 +33,7 @@ pub use net::{BindError, Listener};
 pub use outlet::Outlet;
 pub use publisher::{Publisher, Receipt};
 pub use subscriber::Subscriber;
+pub use voice::{StartError, Voice};
 
 pub use selvedge_core::seal::ContentType;
 pub use selvedge_core::subscriber::{Lost, Reason};

@@ -16,6 +16,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
+use smallvec::SmallVec;
 
 use crate::limits::{QUEUE_BYTES, QUEUES_BYTES, STALLED};
 use crate::seal::{Commit, Header, Sealed};
@@ -78,6 +79,14 @@ pub enum Input<'a> {
     /// The next commit of a stream, as far as this node has its packets: the numbers that are
     /// missing were passed by a MARK. A tip is a commit too.
     Commit(&'a Commit),
+    /// The newest tip of a stream, which tells how far its publisher has come; this node may not
+    /// have come as far.
+    Tip {
+        /// Of the commit that it came in.
+        header: &'a Header,
+        /// The tip.
+        packet: &'a Sealed,
+    },
     /// Numbers below `upto` were passed by a MARK: none of them matches what this node carries.
     Passed {
         /// The stream.
@@ -202,7 +211,8 @@ impl FanOut {
             Input::Ping { peer, context } => self.pong(now, peer, &context, out),
             Input::Disconnected(peer) => self.forget(peer),
             Input::Commit(commit) => self.commit(now, commit, out),
-            Input::Passed { key, upto } => self.passed(key, upto),
+            Input::Tip { header, packet } => self.tip(now, header, packet, out),
+            Input::Passed { key, upto } => self.advance(key, upto, upto),
             Input::Gone { key, upto } => self.gone(now, key, upto, out),
             Input::Wrote { peer, done } => self.wrote(now, peer, done, out),
             Input::Tick => self.sweep(now, out),
@@ -259,7 +269,7 @@ impl FanOut {
         for key in joins {
             match self.streams.get(&key) {
                 Some(Stream { next, tip: Some((said, tip)) }) if said == next => {
-                    self.queued += peer.push(tip) + peer.mark_tip(key, *next);
+                    self.queued += peer.push_tip(tip) + peer.mark_tip(key, *next);
                 }
                 _ => out.push(Output::TipWanted(key)),
             }
@@ -278,14 +288,12 @@ impl FanOut {
     fn commit(&mut self, now: Time, commit: &Commit, out: &mut Vec<Output>) {
         let header = commit.header;
         self.advance(header.key, header.start(), header.end());
-        for packet in commit.packets.iter().filter(|packet| packet.numbers == 0) {
-            self.tips.insert((packet.topic.as_bytes().clone(), header.key));
-            if let Some(stream) = self.streams.get_mut(&header.key) {
-                stream.tip = Some((header.end(), packet.clone()));
-            }
-        }
         let mut hits = core::mem::take(&mut self.hits);
         for (index, packet) in commit.packets.iter().enumerate() {
+            if packet.numbers == 0 {
+                self.tip(now, &header, packet, out);
+                continue;
+            }
             self.interest.matching(packet.topic.as_bytes(), &mut self.matched);
             hits.extend(self.matched.iter().map(|peer| (*peer, index)));
         }
@@ -293,52 +301,55 @@ impl FanOut {
             hits.sort_unstable();
         }
         for one_peer in hits.chunk_by(|a, b| a.0 == b.0) {
-            let packets = one_peer.iter().map(|(_, index)| &commit.packets[*index]);
-            self.give(one_peer[0].0, &header, packets);
+            let packets: SmallVec<[&Sealed; 4]> =
+                one_peer.iter().map(|(_, index)| &commit.packets[*index]).collect();
+            self.give(one_peer[0].0, &header, &packets);
             self.write(now, one_peer[0].0, out);
         }
         hits.clear();
         self.hits = hits;
     }
 
-    /// Queues the packets of one commit that a peer matches, with the MARKs around them.
-    fn give<'a>(
-        &mut self,
-        id: PeerId,
-        header: &Header,
-        packets: impl Iterator<Item = &'a Sealed> + Clone,
-    ) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let bytes: usize = packets.clone().map(Sealed::len).sum();
-        let numbers: u64 = packets.clone().map(|packet| u64::from(packet.numbers)).sum();
-        let next = self.streams.get(&header.key).map_or(header.end(), |stream| stream.next);
-        let full = |queued: usize, most: usize| queued > 0 && queued + bytes > most;
-        if full(peer.queued(), self.config.queue_bytes) {
-            self.counters.dropped_peer_full += numbers;
-            self.queued += peer.skip(header.key, header.start(), header.end());
-            return;
+    fn tip(&mut self, now: Time, header: &Header, packet: &Sealed, out: &mut Vec<Output>) {
+        let Some(stream) = self.streams.get_mut(&header.key) else { return };
+        let next = stream.next;
+        stream.tip = Some((header.end(), packet.clone()));
+        self.tips.insert((packet.topic.as_bytes().clone(), header.key));
+        let mut matched = core::mem::take(&mut self.matched);
+        self.interest.matching(packet.topic.as_bytes(), &mut matched);
+        for id in &matched {
+            let Some(peer) = self.peers.get_mut(id) else { continue };
+            self.queued += peer.push_tip(packet) + peer.mark_tip(header.key, next);
+            self.write(now, *id, out);
         }
-        if full(self.queued, self.config.queues_bytes) {
-            self.counters.dropped_all_full += numbers;
+        self.matched = matched;
+    }
+
+    /// Queues the packets of one commit that a peer matches, with the MARKs around them.
+    fn give(&mut self, id: PeerId, header: &Header, packets: &[&Sealed]) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let bytes: usize = packets.iter().map(|packet| packet.len()).sum();
+        let numbers: u64 = packets.iter().map(|packet| u64::from(packet.numbers)).sum();
+        let full = |queued: usize, most: usize| queued > 0 && queued + bytes > most;
+        let dropped = match () {
+            () if full(peer.queued(), self.config.queue_bytes) => {
+                Some(&mut self.counters.dropped_peer_full)
+            }
+            () if full(self.queued, self.config.queues_bytes) => {
+                Some(&mut self.counters.dropped_all_full)
+            }
+            () => None,
+        };
+        if let Some(counter) = dropped {
+            *counter += numbers;
             self.queued += peer.skip(header.key, header.start(), header.end());
             return;
         }
         self.counters.queued += numbers;
-        let (mut added, mut tip) = (0, false);
-        if numbers > 0 {
-            added += peer.mark_before(header.key, header.start());
-        }
-        for packet in packets {
-            tip |= packet.numbers == 0;
-            added += peer.push(packet);
-        }
-        if numbers > 0 {
-            added += peer.mark_after(header.key, header.end(), numbers == u64::from(header.n));
-        }
-        if tip {
-            added += peer.mark_tip(header.key, next);
-        }
-        self.queued += added;
+        self.queued += peer.mark_before(header.key, header.start());
+        self.queued += packets.iter().map(|packet| peer.push(packet)).sum::<usize>();
+        let whole = numbers == u64::from(header.n);
+        self.queued += peer.mark_after(header.key, header.end(), whole);
     }
 
     /// Moves a stream on; a new one starts at `from` for everybody who is connected.
@@ -349,10 +360,6 @@ impl FanOut {
             Stream { next: from, tip: None }
         });
         stream.next = stream.next.max(upto);
-    }
-
-    fn passed(&mut self, key: KeyId, upto: Position) {
-        self.advance(key, upto, upto);
     }
 
     fn gone(&mut self, now: Time, key: KeyId, upto: Position, out: &mut Vec<Output>) {

@@ -95,6 +95,11 @@ impl Peer {
         packet.len()
     }
 
+    /// Queues a tip: evidence of what was dropped, so it may pass the queue's bound a little.
+    pub fn push_tip(&mut self, tip: &Sealed) -> usize {
+        if self.queued > QUEUE_BYTES + CONTROL_ROOM { 0 } else { self.push(tip) }
+    }
+
     /// Queues a control frame.
     pub fn push_control(&mut self, bytes: Bytes) -> usize {
         let len = bytes.len();

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::header::{Header, signed_bytes};
 use super::merkle::{Hash, Tree};
-use super::packet::leaf_hasher;
+use super::packet::{Packet, leaf_hasher};
 use super::{ContentType, SecretKey};
 use crate::topic::{Name, Topic};
 use crate::wire;
@@ -16,6 +16,10 @@ use crate::{KeyId, Wall};
 /// Bodies of at least this size are referenced by the packet instead of copied into it: below, a
 /// slice of its own in a vectored write costs more than the copy.
 const REFERENCED: usize = 4 * 1_024;
+
+/// Received packets of at least this size are referenced where they are queued: a quarter of the
+/// read buffer, so a queue holds at most four times what it counts.
+const KEPT: usize = crate::limits::READ_BYTES / 4;
 
 /// One message that an application wants to say; not numbered yet.
 #[derive(Clone, Debug)]
@@ -133,6 +137,19 @@ impl Sealed {
     /// Never: every packet has a topic, a seal and a body.
     pub fn is_empty(&self) -> bool {
         self.wire.is_empty()
+    }
+}
+
+impl From<&Packet> for Sealed {
+    /// A packet as it came, to be sent on unchanged. A small one is copied, so that a queue does
+    /// not keep the read buffer alive that it is a small part of.
+    fn from(packet: &Packet) -> Sealed {
+        let wire = match packet.wire() {
+            small if small.len() < KEPT => Bytes::copy_from_slice(small),
+            large => large.clone(),
+        };
+        let numbers = if packet.is_tip() { 0 } else { packet.count() };
+        Sealed { topic: packet.topic().clone(), numbers, wire: smallvec::smallvec![wire] }
     }
 }
 

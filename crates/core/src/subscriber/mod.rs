@@ -182,6 +182,12 @@ impl Subscriber {
         }
     }
 
+    /// From now on wants the topics of these patterns.
+    pub fn want(&mut self, patterns: Vec<Pattern>) {
+        self.streams.values_mut().for_each(|stream| stream.wanted.clone_from(&patterns));
+        self.wanted = patterns;
+    }
+
     /// Takes one input; effects are pushed to `out`.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         match input {

@@ -144,6 +144,13 @@ impl Inlet {
         self.learn(out);
     }
 
+    /// From now on wants the topics of these patterns.
+    pub fn want(&mut self, patterns: Vec<Pattern>) {
+        self.machine.want(patterns.clone());
+        self.options.patterns = patterns;
+        self.connect();
+    }
+
     /// What happened on links so far.
     pub fn counters(&self) -> Arc<LinkCounters> {
         self.counters.clone()
@@ -243,7 +250,12 @@ impl Inlet {
         out.retain(|output| {
             match output {
                 Output::Deliver(delivery) => moved.push(delivery.key),
-                Output::Passed { key, .. } | Output::Started { key, .. } => moved.push(*key),
+                Output::Passed { key, .. } => moved.push(*key),
+                Output::Started { key, publisher, at } => {
+                    let (publisher, at) = (publisher.clone(), *at);
+                    self.options.notices.tell(Notice::Started { publisher, at });
+                    moved.push(*key);
+                }
                 Output::Lost(lost) => {
                     self.counters.lost(lost.reason);
                     moved.push(lost.key);

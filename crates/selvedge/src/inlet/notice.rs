@@ -1,8 +1,8 @@
 //! What happens to links, for people: connections, refusals, alarms.
 
-use selvedge_core::KeyId;
 use selvedge_core::open::Refusal;
 use selvedge_core::topic::Name;
+use selvedge_core::{KeyId, Position};
 use tokio::sync::mpsc;
 
 /// Something that an operator may want to know.
@@ -24,6 +24,13 @@ pub enum Notice {
         endpoint: String,
         /// What ended it.
         why: String,
+    },
+    /// A stream begins: from this position on, all that is wanted of it is delivered or `Lost`.
+    Started {
+        /// Whose.
+        publisher: Name,
+        /// Its first position here; what was said before is not asked for.
+        at: Position,
     },
     /// Packets did not pass the door. At most one notice a second, link and reason.
     Refused {

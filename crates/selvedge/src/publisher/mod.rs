@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use selvedge_core::directory::{Directory, OutsideScheme, Scheme, Service};
+use selvedge_core::Position;
+use selvedge_core::directory::{Directory, OutsideScheme, Scheme};
 use selvedge_core::fanout;
-use selvedge_core::limits::{BODIES, BODY_BYTES, BODY_BYTES_HARD, INTAKE_BYTES};
+use selvedge_core::limits::{BODY_BYTES, BODY_BYTES_HARD, INTAKE_BYTES};
 use selvedge_core::seal::{Draft, Identity, SecretKey};
 use selvedge_core::topic::{Name, Pattern, Topic};
-use selvedge_core::{Position, author};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,11 +23,14 @@ use crate::clock::wall;
 use crate::counters::PeerCounters;
 use crate::fork;
 use crate::message::{BadMessage, Outgoing};
-use crate::net::{BindError, Listener};
+use crate::net::Listener;
 use crate::outlet::Outlet;
-use crate::state::{self, Epochs, StateError};
+use crate::state;
+use crate::voice::{self, Voice};
 use intake::{Intake, NotTaken};
 use node::{Command, Node};
+
+pub use crate::voice::StartError;
 
 /// How a publisher is to be. `Options::new` has what must be said; the rest has defaults.
 #[derive(Debug)]
@@ -61,37 +64,6 @@ impl Options {
             queues: fanout::Config::default(),
         }
     }
-}
-
-/// Why a publisher cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The directory has no service of this name.
-    #[error("the directory has no service {0}; add [services.{0}], or correct the name")]
-    UnknownService(Name),
-    /// The directory lists other keys for the service: nobody would believe it.
-    #[error(
-        "the directory lists another key for {name}; its entry needs key = \"{ours}\", or the \
-         service another key file"
-    )]
-    KeyMismatch {
-        /// The service.
-        name: Name,
-        /// The public half of the key that was given.
-        ours: String,
-    },
-    /// The key is revoked.
-    #[error("the key of {0} is revoked in the directory; make a new one")]
-    Revoked(Name),
-    /// The entry has neither `endpoint` nor `bind`.
-    #[error("the directory gives {0} no endpoint to bind")]
-    NoEndpoint(Name),
-    /// The endpoint cannot be bound.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The epoch cannot be made durable.
-    #[error(transparent)]
-    State(#[from] StateError),
 }
 
 /// Why a message was not accepted. Nothing of it was or will be sent.
@@ -210,46 +182,32 @@ impl Publisher {
         options: Options,
     ) -> Result<Publisher, StartError> {
         let now = directory.borrow().clone();
-        let service = entitled(&now, &options)?;
-        let listener = match options.listener {
-            Some(listener) => listener,
-            None => {
-                let endpoint = service.bind.as_ref().or(service.endpoints.first());
-                Listener::bind(endpoint.ok_or(StartError::NoEndpoint(options.name.clone()))?)?
-            }
-        };
+        let Options { name, key, state, listener, intake_bytes, body_bytes, queues } = options;
+        let unknown = || StartError::Unknown { kind: "service", name: name.clone() };
+        let service = now.service(name.as_str()).ok_or_else(unknown)?;
+        voice::entitled(&now, &name, &key, &service.keys)?;
+        let listener = voice::listener(listener, &name, service.bind.as_ref(), &service.endpoints)?;
         let local_addr = listener.local_addr();
-        let epochs = Epochs::begin(&options.state, &options.name)?;
-        let config = author::Config {
-            key: options.key.public().id(),
-            publisher: options.name.clone(),
-            epoch: epochs.epoch,
-            earlier: epochs.earlier.clone(),
-            pack: service.pack.map_or(BODIES, usize::from),
-            jitter: epochs.epoch,
-        };
-        let identity = Identity {
-            fabric: now.fabric().clone(),
-            publisher: options.name.clone(),
-            key: options.key,
-        };
-        let (intake, outtake) = intake::intake(options.intake_bytes);
+        let fabric = now.fabric().clone();
+        let identity = Identity { fabric, publisher: name.clone(), key };
+        let voice = Voice::begin(identity, &state, service.pack)?;
+        let (intake, outtake) = intake::intake(intake_bytes);
         let (commands, orders) = mpsc::unbounded_channel();
         let (progress, sent) = watch::channel(0);
-        let outlet = Outlet::new(listener, options.queues);
+        let outlet = Outlet::new(listener, queues);
         let shared = Arc::new(Shared {
             intake,
             commands,
-            permitted: ArcSwap::from_pointee(Permitted::now(&now, &options.name)),
+            permitted: ArcSwap::from_pointee(Permitted::now(&now, &name)),
             sent,
             counters: outlet.counters(),
-            epoch: epochs.epoch,
-            name: options.name,
-            body_bytes: options.body_bytes.min(BODY_BYTES_HARD),
+            epoch: voice.next().epoch,
+            name,
+            body_bytes: body_bytes.min(BODY_BYTES_HARD),
             forks: fork::count(),
             local_addr,
         });
-        let node = Node::new(config, identity, epochs, outlet, outtake, orders, progress);
+        let node = Node::new(voice, outlet, outtake, orders, progress);
         tokio::spawn(node.run());
         tokio::spawn(follow(directory, Arc::downgrade(&shared)));
         Ok(Publisher { shared })
@@ -389,22 +347,6 @@ impl Receipt {
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Receipt({})", self.id())
-    }
-}
-
-/// The directory's entry for a publisher, if it may speak.
-fn entitled<'a>(directory: &'a Directory, options: &Options) -> Result<&'a Service, StartError> {
-    let name = &options.name;
-    let service = directory.service(name.as_str());
-    let service = service.ok_or_else(|| StartError::UnknownService(name.clone()))?;
-    let public = options.key.public();
-    if !service.keys.contains(&public) {
-        let ours = public.to_string();
-        return Err(StartError::KeyMismatch { name: name.clone(), ours });
-    }
-    match directory.speaker(public.id()) {
-        Ok(_) => Ok(service),
-        Err(_) => Err(StartError::Revoked(name.clone())),
     }
 }
 

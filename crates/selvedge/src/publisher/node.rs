@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use selvedge_core::author::{self, Author, Input, Output};
+use selvedge_core::author::Input;
 use selvedge_core::limits::SIGN_BYTES;
-use selvedge_core::seal::Identity;
 use selvedge_core::topic::Topic;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::Unsent;
 use super::intake::Outtake;
-use crate::clock::Clock;
 use crate::outlet::Outlet;
-use crate::state::Epochs;
+use crate::voice::Voice;
 
 /// What the application asks of the task.
 #[derive(Debug)]
@@ -28,18 +26,14 @@ pub enum Command {
 
 #[derive(Debug)]
 pub struct Node {
-    author: Author,
-    identity: Identity,
-    epochs: Epochs,
+    voice: Voice,
     outlet: Outlet,
     outtake: Outtake,
     orders: mpsc::UnboundedReceiver<Command>,
+    /// The number after the last one that was handed to the outlet.
     sent: watch::Sender<u64>,
-    clock: Clock,
-    effects: Vec<Output>,
     waiting: Vec<Waiting>,
     listening: Vec<(Topic, oneshot::Sender<usize>)>,
-    closed: bool,
 }
 
 /// Somebody who wants to know when all is written.
@@ -53,28 +47,14 @@ struct Waiting {
 
 impl Node {
     pub fn new(
-        config: author::Config,
-        identity: Identity,
-        epochs: Epochs,
+        voice: Voice,
         outlet: Outlet,
         outtake: Outtake,
         orders: mpsc::UnboundedReceiver<Command>,
         sent: watch::Sender<u64>,
     ) -> Node {
-        Node {
-            author: Author::new(config),
-            identity,
-            epochs,
-            outlet,
-            outtake,
-            orders,
-            sent,
-            clock: Clock::new(),
-            effects: Vec::new(),
-            waiting: Vec::new(),
-            listening: Vec::new(),
-            closed: false,
-        }
+        let (waiting, listening) = (Vec::new(), Vec::new());
+        Node { voice, outlet, outtake, orders, sent, waiting, listening }
     }
 
     /// Until it is closed, or nobody can publish any more.
@@ -82,9 +62,8 @@ impl Node {
         self.author(Input::Tick); // the first tip
         let mut open = true;
         loop {
-            let due = self.author.deadline();
             let deadline = self.waiting.iter().map(|waiting| waiting.deadline).min();
-            let hungry = self.author.queued() < SIGN_BYTES;
+            let hungry = self.voice.queued() < SIGN_BYTES;
             tokio::select! {
                 drafts = self.outtake.take(), if open && hungry => match drafts {
                     Some(drafts) => self.author(Input::Drafts(drafts)),
@@ -94,7 +73,7 @@ impl Node {
                     }
                 },
                 () = self.outlet.turn() => {}
-                () = self.clock.at(due) => self.author(Input::Tick),
+                () = self.voice.due() => self.author(Input::Tick),
                 Some(order) = self.orders.recv() => self.order(order),
                 () = at(deadline), if deadline.is_some() => {}
             }
@@ -105,35 +84,16 @@ impl Node {
             if let Some(last) = self.answer_waiting() {
                 return self.end(Some(last)).await;
             }
-            if !open && self.closed {
+            if !open && self.voice.is_closed() {
                 return self.end(None).await;
             }
         }
     }
 
     fn author(&mut self, input: Input) {
-        let now = self.clock.now();
-        let mut effects = std::mem::take(&mut self.effects);
-        self.author.handle(now, input, &mut effects);
-        // Sealing answers at once, and so leads to further effects: first come, first done.
-        let mut next = 0;
-        while next < effects.len() {
-            let effect = std::mem::replace(&mut effects[next], Output::Closed);
-            next += 1;
-            match effect {
-                Output::Seal(unsealed) => {
-                    let commit = unsealed.seal(&self.identity);
-                    self.author.handle(self.clock.now(), Input::Sealed(commit), &mut effects);
-                }
-                Output::Send(commit) => {
-                    self.outlet.send(&commit);
-                    self.sent.send_replace(commit.header.end().seq);
-                }
-                Output::Closed => self.closed = true,
-            }
-        }
-        effects.clear();
-        self.effects = effects;
+        self.voice.say(input, &mut self.outlet);
+        let next = self.voice.next().seq;
+        self.sent.send_if_modified(|sent| std::mem::replace(sent, next) != next);
     }
 
     fn order(&mut self, order: Command) {
@@ -160,37 +120,31 @@ impl Node {
         self.listening = still.collect();
     }
 
-    /// Answers whoever has waited long enough; returns the answer to a close, which is the last.
+    /// Answers whoever has waited long enough; returns the first close among them, which is
+    /// answered last.
     fn answer_waiting(&mut self) -> Option<Waiting> {
         if self.waiting.is_empty() {
             return None;
         }
-        let sent = self.author.next().seq;
-        let (unwritten, now) = (self.outlet.waiting(), Instant::now());
+        let signed = |waiting: &Waiting| *self.sent.borrow() >= waiting.upto;
+        if !self.voice.is_closed() && self.waiting.iter().any(|w| w.close && signed(w)) {
+            self.author(Input::Close);
+        }
+        let now = Instant::now();
+        let written = self.outlet.waiting() == 0;
         let mut last = None;
-        let mut closing = false;
         for waiting in std::mem::take(&mut self.waiting) {
-            let signed = sent >= waiting.upto && *self.sent.borrow() >= waiting.upto;
-            closing |= waiting.close && signed;
-            let done = signed && unwritten == 0 && (self.closed || !waiting.close);
+            let signed = *self.sent.borrow() >= waiting.upto;
+            let done = signed && written && (self.voice.is_closed() || !waiting.close);
             if !done && now < waiting.deadline {
                 self.waiting.push(waiting);
             } else if waiting.close {
-                last = Some(waiting);
+                last = last.or(Some(waiting));
             } else {
                 let _ = waiting.reply.send(self.unsent(waiting.upto)); // it may be gone
             }
         }
-        if closing && !self.closed && last.is_none() {
-            self.author(Input::Close);
-            return self.answer_waiting_once_closed();
-        }
         last
-    }
-
-    /// The last tip is made: nothing more comes from the author.
-    fn answer_waiting_once_closed(&mut self) -> Option<Waiting> {
-        if self.closed { self.answer_waiting() } else { None }
     }
 
     fn unsent(&self, upto: u64) -> Result<(), Unsent> {
@@ -203,11 +157,10 @@ impl Node {
 
     /// Notes how the epoch ended, lets peers take what was written, and answers.
     async fn end(mut self, last: Option<Waiting>) {
-        let end = self.author.next().seq;
         let result = last.as_ref().map_or(Ok(()), |last| self.unsent(last.upto));
         if result.is_ok()
-            && self.closed
-            && let Err(error) = self.epochs.end(end)
+            && self.voice.is_closed()
+            && let Err(error) = self.voice.end()
         {
             tracing::warn!("cannot note the clean end of the epoch: {error}");
         }
