@@ -248,7 +248,7 @@ impl Publisher {
         }
     }
 
-    /// Waits until the intake has room.
+    /// Waits until the intake has room for what was refused last.
     pub async fn ready(&self) {
         self.shared.intake.ready().await;
     }
