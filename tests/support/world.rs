@@ -151,6 +151,12 @@ impl World {
             self.at(at, Event::Dial(link));
         }
         let faults = self.plan.faults;
+        for route in self.plan.routes.clone() {
+            // What comes late over a link without MARKs is lost; what is never MARKed is, too.
+            if route.unmarked || route.plain && faults.any() {
+                self.harm(route.listener);
+            }
+        }
         for _ in 0..self.random.below(4) {
             let at = self.random.below(self.plan.busy);
             let node = self.random.below(self.plan.nodes.len() as u64) as usize;

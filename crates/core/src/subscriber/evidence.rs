@@ -120,9 +120,6 @@ impl Stream {
                 self.lose(from, upto, Reason::Gap, out);
             }
             self.behind.remove(step.from, behind);
-            if self.unblamed.take(step.from, step.upto, step.missing) {
-                continue;
-            }
             if step.upto > self.next {
                 self.steps.push(step);
             } else if step.from < self.forgotten {

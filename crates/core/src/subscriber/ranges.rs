@@ -10,6 +10,13 @@ use crate::limits::RANGES;
 pub struct Ranges(BTreeMap<Position, Position>);
 
 impl Ranges {
+    /// Just `from..upto`.
+    pub fn one(from: Position, upto: Position) -> Ranges {
+        let mut ranges = Ranges::default();
+        ranges.add(from, upto);
+        ranges
+    }
+
     /// Adds `from..upto`. Of more than [`RANGES`] the highest are forgotten: what comes first is
     /// needed first, and nobody's far claims displace it.
     pub fn add_keeping_low(&mut self, from: Position, upto: Position) {

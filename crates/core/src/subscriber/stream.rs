@@ -16,7 +16,8 @@ use crate::topic::{Name, Pattern};
 use crate::wire::Mark;
 use crate::{KeyId, Position, Time};
 
-/// Over links without MARKs, a commit is handed over this long after its first packet.
+/// Over links without MARKs, a commit is handed over this long after the last packet of it that
+/// came: what comes later is lost, so a slow link had better not be cut short.
 const HAND_OVER: Duration = Duration::from_millis(5);
 
 /// A link that carries this stream.
@@ -182,16 +183,18 @@ impl Stream {
             counters.held_full += 1;
             return self.deny(packet.start(), packet.last().after());
         }
-        let hand_over = self.plain.then(|| now + HAND_OVER);
         let commit = self.pending.entry(header.start()).or_insert_with(|| Pending::new(header));
         if commit.header != header {
             counters.conflicts += 1;
             return;
         }
-        commit.hand_over = commit.hand_over.or(hand_over);
-        match commit.add(trusted) {
-            true => self.held += bytes,
-            false => counters.duplicates += 1,
+        if !commit.add(trusted) {
+            counters.duplicates += 1;
+            return;
+        }
+        self.held += bytes;
+        if self.plain {
+            commit.hand_over = Some(now + HAND_OVER);
         }
     }
 
@@ -361,7 +364,12 @@ impl Stream {
         out: &mut Vec<Output>,
     ) {
         self.lost.add_keeping_high(from, to);
-        self.unblamed.add_keeping_high(from, to);
+        // Where a MARK is void, all that it passed is lost: it stands for no other message.
+        if reason != Reason::Gap {
+            let mut unclaimed = Ranges::one(from, to);
+            self.passed.clone_within(from, to).iter().for_each(|(a, b)| unclaimed.remove(a, b));
+            unclaimed.iter().for_each(|(a, b)| drop(self.unblamed.add_keeping_high(a, b)));
+        }
         let publisher = self.publisher.clone();
         out.push(Output::Lost(Lost { key: self.key, publisher, from, to, reason }));
     }
