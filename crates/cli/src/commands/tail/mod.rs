@@ -181,7 +181,8 @@ impl Screen {
 
     fn write(&mut self) -> anyhow::Result<()> {
         if !self.text.is_empty() {
-            output::print(&self.text)?;
+            // It may take for ever; connections and signals are attended to meanwhile.
+            tokio::task::block_in_place(|| output::print(&self.text))?;
             self.text.clear();
         }
         Ok(())
