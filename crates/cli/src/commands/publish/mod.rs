@@ -67,6 +67,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
 async fn publish(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let stop = signals::shutdown()?;
     let format = Format::new(args)?;
+    let single = args.body.as_ref().map(|body| format.message(body.as_bytes())).transpose()?;
     let state = common.state_folder();
     let watched = common.watch(Some(&state))?;
     known_services(&watched.directory.borrow(), [&args.name])?;
@@ -74,15 +75,8 @@ async fn publish(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let mut options = publisher::Options::new(args.name.clone(), key);
     options.state = state;
     let publisher = Publisher::start(watched.directory.clone(), options)?;
-    let outcome = match &args.body {
-        Some(body) => {
-            let message = format.message(body.as_bytes());
-            let wait = args.wait.unwrap_or(WAIT);
-            match message {
-                Ok(message) => one(&publisher, message, wait, &stop).await,
-                Err(error) => Err(error),
-            }
-        }
+    let outcome = match single {
+        Some(message) => one(&publisher, message, args.wait.unwrap_or(WAIT), &stop).await,
         None => all(&publisher, &format, args.wait, &stop).await,
     };
     // Whatever went wrong, what came before is sent.
@@ -104,6 +98,9 @@ async fn one(
     publisher.check(&topic)?;
     let deadline = Instant::now() + wait;
     if !listened(publisher, &topic, deadline, stop).await {
+        if stop.is_cancelled() {
+            bail!("ended before anybody listened to {topic}; the message was not sent");
+        }
         bail!(
             "nobody listened to {topic} within {} s; the message was not sent",
             wait.as_secs_f64()

@@ -144,21 +144,19 @@ impl Screen {
         deadline: Option<Instant>,
         stop: CancellationToken,
     ) -> anyhow::Result<End> {
-        loop {
-            let at_hand = tokio::select! {
+        let mut late = std::pin::pin!(at(deadline));
+        let mut stopped = std::pin::pin!(stop.cancelled_owned());
+        let end = loop {
+            let unwritten = !self.text.is_empty();
+            let event = tokio::select! {
                 biased;
-                event = subscriber.next() => Some(event),
-                () = std::future::ready(()) => None,
-            };
-            let event = match at_hand {
-                Some(event) => event,
-                None => {
-                    self.write()?; // before waiting for more
-                    tokio::select! {
-                        event = subscriber.next() => event,
-                        () = at(deadline) => return Ok(End::Late { left: self.left }),
-                        () = stop.cancelled() => return Ok(End::Done),
-                    }
+                () = &mut late => break End::Late { left: self.left },
+                () = &mut stopped => break End::Done,
+                event = subscriber.next() => event,
+                // No more are at hand: whoever reads gets what there is.
+                () = std::future::ready(()), if unwritten => {
+                    self.write()?;
+                    continue;
                 }
             };
             match event {
@@ -167,16 +165,17 @@ impl Screen {
                     self.left = self.left.map(|left| left - 1);
                 }
                 Some(Event::Lost(lost)) => tell_lost(&lost),
-                None => return Ok(End::Done),
+                None => break End::Done,
             }
             if self.left == Some(0) {
-                self.write()?;
-                return Ok(End::Done);
+                break End::Done;
             }
             if self.text.len() >= WRITE_BYTES {
                 self.write()?;
             }
-        }
+        };
+        self.write()?;
+        Ok(end)
     }
 
     fn write(&mut self) -> anyhow::Result<()> {
