@@ -1,0 +1,5 @@
+//! One file for each command: its arguments, and `run`.
+
+pub mod check;
+pub mod keygen;
+pub mod pubkey;
