@@ -4,6 +4,7 @@
 
 mod commands;
 mod logging;
+mod notices;
 mod options;
 mod output;
 mod signals;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{check, keygen, pubkey};
+use commands::{check, keygen, pubkey, publish, relay, tail};
 use options::Common;
 
 /// A brokerless pub/sub fabric: signed messages, a shared directory, no broker.
@@ -30,6 +31,9 @@ enum Command {
     Keygen(keygen::Args),
     Pubkey(pubkey::Args),
     Check(check::Args),
+    Publish(publish::Args),
+    Tail(tail::Args),
+    Relay(relay::Args),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +42,9 @@ fn main() -> ExitCode {
         Command::Keygen(args) => keygen::run(args),
         Command::Pubkey(args) => pubkey::run(args),
         Command::Check(args) => check::run(args, &common),
+        Command::Publish(args) => publish::run(args, &common),
+        Command::Tail(args) => tail::run(args, &common),
+        Command::Relay(args) => relay::run(args, &common),
     };
     match outcome {
         Ok(code) => code,

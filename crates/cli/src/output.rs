@@ -3,6 +3,10 @@
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write as _};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use tokio::sync::oneshot;
+
 /// Standard output was closed by its reader: no failure, there is just nothing left to do.
 #[derive(Debug)]
 pub struct ReaderGone;
@@ -34,6 +38,19 @@ pub fn print(text: &[u8]) -> anyhow::Result<()> {
 /// As [`print`].
 pub fn line(text: &str) -> anyhow::Result<()> {
     print(format!("{text}\n").as_bytes())
+}
+
+/// Waits until whoever reads standard output is gone, even if nothing is written.
+pub async fn reader_gone() {
+    let (tell, gone) = oneshot::channel();
+    std::thread::spawn(move || {
+        let out = io::stdout();
+        // Nothing is asked for: only an error or a hang-up ends it.
+        let mut watched = [PollFd::new(&out, PollFlags::empty())];
+        while let Err(Errno::INTR) = poll(&mut watched, None) {}
+        let _ = tell.send(()); // nobody waits any more
+    });
+    let _ = gone.await;
 }
 
 /// Tells the user something on standard error; control characters are shown, not sent.
