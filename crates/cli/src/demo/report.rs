@@ -1,0 +1,249 @@
+//! What the user sees: the story as it goes, and the table of sums.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::account::{Gap, Sum};
+use super::stage::Stage;
+use crate::output;
+
+/// Wrong messages that are listed for each subscriber; all are counted.
+const LISTED: usize = 10;
+
+/// Reasons that the demo must have shown.
+const MUST_REFUSE: [&str; 2] = ["unknown_key", "topic_denied"];
+
+/// Tells the story: on standard output, or on standard error if the result is for machines.
+#[derive(Debug)]
+pub struct Narrator {
+    json: bool,
+    colour: bool,
+    started: Instant,
+}
+
+/// How it went.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// Whether all sums are right and everything was seen.
+    pub good: bool,
+    /// How long it took.
+    pub seconds: f64,
+    /// Accepted messages, by publisher.
+    publishers: BTreeMap<String, u64>,
+    subscribers: BTreeMap<String, Line>,
+    /// By relay: what it refused, by reason.
+    relays: BTreeMap<String, BTreeMap<String, u64>>,
+    /// What should have been seen and was not.
+    faults: Vec<String>,
+}
+
+/// One subscriber's.
+#[derive(Debug, Serialize)]
+struct Line {
+    patterns: Vec<String>,
+    #[serde(flatten)]
+    sum: Sum,
+    ranges: Vec<Range>,
+    refused: BTreeMap<String, u64>,
+}
+
+/// What was declared lost, and how many accepted and wanted messages were in there.
+#[derive(Debug, Serialize)]
+struct Range {
+    #[serde(flatten)]
+    gap: Gap,
+    messages: u64,
+}
+
+impl Summary {
+    /// Of what was seen on the stage; refusals of these, in this order.
+    pub fn of(stage: &Stage, doors: &[&str]) -> Summary {
+        let refused = |name: &str| stage.refused.get(name).cloned().unwrap_or_default();
+        let mut sums = stage.history.sums();
+        let mut losses = stage.history.losses();
+        let mut faults = stage.faults.clone();
+        for (name, epoch, accepted, reported) in stage.history.unreported() {
+            faults.push(format!("{name}/{epoch} accepted {accepted} and reported {reported}"));
+        }
+        let (mut subscribers, mut relays) = (BTreeMap::new(), BTreeMap::new());
+        for name in doors {
+            let (Some(sum), Some(heard)) = (sums.remove(name), stage.history.heard.get(*name))
+            else {
+                relays.insert((*name).to_owned(), refused(name));
+                continue;
+            };
+            let ranges = losses.remove(name).unwrap_or_default().into_iter();
+            let ranges = ranges.map(|(gap, messages)| Range { gap: gap.clone(), messages });
+            let patterns = heard.patterns.iter().map(ToString::to_string).collect();
+            let ranges = ranges.collect();
+            let line = Line { patterns, sum, ranges, refused: refused(name) };
+            subscribers.insert((*name).to_owned(), line);
+        }
+        for reason in MUST_REFUSE {
+            if !stage.refused.values().any(|refused| refused.contains_key(reason)) {
+                faults.push(format!("nobody refused anything by {reason}"));
+            }
+        }
+        let right = subscribers.values().all(|line| line.sum.is_right() && line.sum.delivered > 0);
+        let publishers = stage.history.by_publisher().into_iter();
+        Summary {
+            good: right && faults.is_empty(),
+            seconds: (stage.narrator.started.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+            publishers: publishers.map(|(name, count)| (name.to_owned(), count)).collect(),
+            subscribers,
+            relays,
+            faults,
+        }
+    }
+}
+
+impl Narrator {
+    /// Its clock starts now.
+    pub fn new(json: bool) -> Narrator {
+        let terminal = if json { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
+        Narrator { json, colour: terminal && output::colour_wanted(), started: Instant::now() }
+    }
+
+    /// Something happens.
+    pub fn tell(&self, text: &str) -> anyhow::Result<()> {
+        let seconds = format!("{:5.1} s", self.started.elapsed().as_secs_f64());
+        self.print(&format!("{}  {}\n", self.dim(&seconds), self.bold(text)))
+    }
+
+    /// More about it.
+    pub fn more(&self, text: &str) -> anyhow::Result<()> {
+        self.print(&format!("         {text}\n"))
+    }
+
+    /// It went well.
+    pub fn good(&self, text: &str) -> anyhow::Result<()> {
+        self.more(&self.paint("32", text))
+    }
+
+    /// An alarm, or a failure.
+    pub fn alarm(&self, text: &str) -> anyhow::Result<()> {
+        let mut shown = String::new();
+        output::escape(text, &mut shown);
+        self.more(&self.paint("31", &shown))
+    }
+
+    /// The table, or one JSON object on standard output.
+    pub fn summary(&self, summary: &Summary) -> anyhow::Result<()> {
+        match self.json {
+            true => output::line(&serde_json::to_string(summary)?),
+            false => self.print(&self.table(summary)),
+        }
+    }
+
+    /// How to play with what is left running.
+    pub fn invitation(&self, directory: &Path, relay: &str) -> anyhow::Result<()> {
+        let directory = directory.display();
+        self.print(&format!(
+            "\n{}\n  selvedge tail --directory {directory}\n  \
+             selvedge tail --directory {directory} --via {relay} 'demo.files.#'\n  \
+             selvedge check --directory {directory}\n",
+            self.bold("The fabric goes on until Ctrl-C. Try, in another terminal:")
+        ))
+    }
+
+    fn table(&self, summary: &Summary) -> String {
+        let mut text = String::from("\n");
+        let title = format!(
+            "{:<11}{:>9}   {:>9}   {:>6}   {:>6}   {}",
+            "subscriber", "accepted", "delivered", "lost", "before", "refused"
+        );
+        line(&mut text, &self.bold(&title));
+        for (name, Line { sum, refused, .. }) in &summary.subscribers {
+            let equals =
+                if sum.is_right() { self.paint("32", "=") } else { self.paint("31", "≠") };
+            let numbers = format!(
+                "{name:<11}{:>9} {equals} {:>9} + {:>6} + {:>6}   {}",
+                sum.accepted,
+                sum.delivered,
+                sum.lost,
+                sum.before,
+                self.refusals(refused)
+            );
+            line(&mut text, &numbers);
+        }
+        for (name, refused) in &summary.relays {
+            line(&mut text, &format!("{:<53}{}", format!("relay {name}"), self.refusals(refused)));
+        }
+        let said = summary.publishers.iter().map(|(name, count)| format!("{name} {count}"));
+        let said: Vec<String> = said.collect();
+        line(&mut text, &self.dim(&format!("\naccepted from {}", said.join(", "))));
+        self.findings(summary, &mut text);
+        text
+    }
+
+    fn findings(&self, summary: &Summary, text: &mut String) {
+        for (name, subscriber) in &summary.subscribers {
+            let wrong = &subscriber.sum.wrong;
+            for wrong in wrong.iter().take(LISTED) {
+                line(text, &self.paint("31", &format!("{name}: {wrong}")));
+            }
+            if wrong.len() > LISTED {
+                line(text, &self.paint("31", &format!("{name}: … {} in all", wrong.len())));
+            }
+        }
+        for fault in &summary.faults {
+            line(text, &self.paint("31", fault));
+        }
+        let verdict = match summary.good {
+            true => self.paint("1;32", "Every accepted message is accounted for, exactly once."),
+            false => self.paint("1;31", "This does not add up."),
+        };
+        line(text, &verdict);
+    }
+
+    fn refusals(&self, refused: &BTreeMap<String, u64>) -> String {
+        let refused = refused.iter().map(|(reason, count)| format!("{reason} {count}"));
+        let refused: Vec<String> = refused.collect();
+        match refused.is_empty() {
+            true => self.dim("-"),
+            false => self.paint("33", &refused.join(", ")),
+        }
+    }
+
+    fn print(&self, text: &str) -> anyhow::Result<()> {
+        match self.json {
+            true => output::aside(text),
+            false => output::print(text.as_bytes())?,
+        }
+        Ok(())
+    }
+
+    fn dim(&self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    fn bold(&self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    fn paint(&self, style: &str, text: &str) -> String {
+        match self.colour {
+            true => format!("\u{1b}[{style}m{text}\u{1b}[0m"),
+            false => text.to_owned(),
+        }
+    }
+}
+
+/// A range of lost numbers, for people.
+pub fn loss(gap: &Gap, messages: u64) -> String {
+    let Gap { from, to, reason } = gap;
+    let numbers = match from.at.epoch == to.at.epoch {
+        true => format!("{}..{}", from.at.seq, to.at.seq),
+        false => format!("{}.. of the old epoch", from.at.seq),
+    };
+    format!("{numbers} ({reason}, {messages} accepted)")
+}
+
+fn line(text: &mut String, line: &str) {
+    let _ = writeln!(text, "{line}"); // a String takes all
+}
