@@ -34,7 +34,9 @@ pub enum Part {
     /// Reports events of this machine
     #[command(hide = true)]
     Service {
+        #[arg(long)]
         name: Name,
+        #[arg(long)]
         key: PathBuf,
         #[command(subcommand)]
         source: Source,
@@ -48,7 +50,12 @@ pub enum Part {
     },
     /// Condenses all services into one stream
     #[command(hide = true)]
-    Relay { name: Name, key: PathBuf },
+    Relay {
+        #[arg(long)]
+        name: Name,
+        #[arg(long)]
+        key: PathBuf,
+    },
 }
 
 /// What a part reports.

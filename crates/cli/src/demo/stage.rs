@@ -106,14 +106,14 @@ impl Stage {
         let Service { name, rights, directory, key, source } = service;
         let rights = rights.map(str::parse).transpose()?;
         self.rights.insert(name.to_owned(), rights);
-        let mut part: Vec<OsString> = vec!["service".into(), name.into(), key.into()];
+        let mut part = speaker("service", name, key);
         part.extend(source.iter().map(Into::into));
         self.start(name, directory, part)
     }
 
     pub fn start_relay(&mut self, name: &str) -> anyhow::Result<()> {
-        let part = ["relay".into(), name.into(), self.fabric.key(name).into()];
-        self.start(name, &self.fabric.directory(), part.to_vec())
+        let part = speaker("relay", name, &self.fabric.key(name));
+        self.start(name, &self.fabric.directory(), part)
     }
 
     pub fn start_subscriber(
@@ -269,4 +269,9 @@ impl Stage {
         let topic: Result<Topic, _> = topic.parse();
         topic.is_ok_and(|topic| rights.is_some_and(|pattern| pattern.matches(&topic)))
     }
+}
+
+/// The arguments of a process that signs.
+fn speaker(part: &str, name: &str, key: &Path) -> Vec<OsString> {
+    vec![part.into(), "--name".into(), name.into(), "--key".into(), key.into()]
 }
