@@ -14,10 +14,12 @@ use crate::measure::{Publishing, Subscribing};
 use crate::report::{Row, Table};
 
 mod case;
+mod engine;
 mod libzmq;
 mod measure;
 mod process;
 mod report;
+mod signed;
 mod tcp;
 
 /// Something that carries messages from one process to others.
@@ -31,7 +33,7 @@ pub struct Peer {
     pub subscribe: fn(&mut Subscribing, endpoint: &str) -> Result<()>,
 }
 
-const PEERS: [Peer; 2] = [libzmq::PEER, tcp::PEER];
+const PEERS: [Peer; 4] = [signed::PEER, engine::PEER, libzmq::PEER, tcp::PEER];
 
 fn peer(name: &str) -> Option<&'static Peer> {
     PEERS.iter().find(|peer| peer.name == name)

@@ -92,6 +92,9 @@ pub const QUEUE_BYTES: usize = 64 << 20;
 /// Bytes waiting for all peers together.
 pub const QUEUES_BYTES: usize = 512 << 20;
 
+/// Bytes waiting for all peers at which a publisher that holds takes nothing more in.
+pub const HOLD_BYTES: usize = 4 << 20;
+
 /// Bytes accepted from the application and not yet numbered.
 pub const INTAKE_BYTES: usize = 64 << 20;
 

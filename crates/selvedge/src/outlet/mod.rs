@@ -110,6 +110,11 @@ impl Outlet {
         self.fan_out.waiting()
     }
 
+    /// Bytes that wait for all peers.
+    pub fn queued_bytes(&self) -> usize {
+        self.fan_out.queued_bytes()
+    }
+
     /// Peers that would get a message of `topic` now.
     pub fn listeners(&self, topic: &Topic) -> usize {
         self.fan_out.listeners(topic)

@@ -49,6 +49,10 @@ pub struct Options {
     pub body_bytes: usize,
     /// Bounds of the queues for peers.
     pub queues: fanout::Config,
+    /// Whether to sign no more while 4 MiB wait for peers. [`Publisher::publish`] is then `Full` at
+    /// the pace of the slowest peer, instead of that peer missing messages: for batch jobs. A peer
+    /// that hangs is cut off after ten seconds either way.
+    pub hold: bool,
 }
 
 impl Options {
@@ -62,6 +66,7 @@ impl Options {
             intake_bytes: INTAKE_BYTES,
             body_bytes: BODY_BYTES,
             queues: fanout::Config::default(),
+            hold: false,
         }
     }
 }
@@ -182,7 +187,8 @@ impl Publisher {
         options: Options,
     ) -> Result<Publisher, StartError> {
         let now = directory.borrow().clone();
-        let Options { name, key, state, listener, intake_bytes, body_bytes, queues } = options;
+        let Options { name, key, state, listener, intake_bytes, body_bytes, queues, hold } =
+            options;
         let unknown = || StartError::Unknown { kind: "service", name: name.clone() };
         let service = now.service(name.as_str()).ok_or_else(unknown)?;
         voice::entitled(&now, &name, &key, &service.keys)?;
@@ -207,7 +213,7 @@ impl Publisher {
             forks: fork::count(),
             local_addr,
         });
-        let node = Node::new(voice, outlet, outtake, orders, progress);
+        let node = Node::new(voice, outlet, outtake, orders, progress, hold);
         tokio::spawn(node.run());
         tokio::spawn(follow(directory, Arc::downgrade(&shared)));
         Ok(Publisher { shared })

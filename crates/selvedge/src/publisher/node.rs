@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use selvedge_core::author::Input;
-use selvedge_core::limits::SIGN_BYTES;
+use selvedge_core::limits::{HOLD_BYTES, SIGN_BYTES};
 use selvedge_core::topic::Topic;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -32,6 +32,8 @@ pub struct Node {
     orders: mpsc::UnboundedReceiver<Command>,
     /// The number after the last one that was handed to the outlet.
     sent: watch::Sender<u64>,
+    /// Bytes waiting for peers beyond which nothing more is taken in.
+    most_queued: usize,
     waiting: Vec<Waiting>,
     listening: Vec<(Topic, oneshot::Sender<usize>)>,
 }
@@ -52,9 +54,11 @@ impl Node {
         outtake: Outtake,
         orders: mpsc::UnboundedReceiver<Command>,
         sent: watch::Sender<u64>,
+        hold: bool,
     ) -> Node {
+        let most_queued = if hold { HOLD_BYTES } else { usize::MAX };
         let (waiting, listening) = (Vec::new(), Vec::new());
-        Node { voice, outlet, outtake, orders, sent, waiting, listening }
+        Node { voice, outlet, outtake, orders, sent, most_queued, waiting, listening }
     }
 
     /// Until it is closed, or nobody can publish any more.
@@ -63,7 +67,8 @@ impl Node {
         let mut open = true;
         loop {
             let deadline = self.waiting.iter().map(|waiting| waiting.deadline).min();
-            let hungry = self.voice.queued() < SIGN_BYTES;
+            let room = self.outlet.queued_bytes() < self.most_queued;
+            let hungry = room && self.voice.queued() < SIGN_BYTES;
             tokio::select! {
                 drafts = self.outtake.take(), if open && hungry => match drafts {
                     Some(drafts) => self.author(Input::Drafts(drafts)),
