@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::Context as _;
+use clap::ValueEnum as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::parts::{Order, Report};
+use crate::options::Level;
 
 /// What comes from a child.
 #[derive(Debug)]
@@ -27,10 +29,15 @@ pub enum Word {
     Ended,
 }
 
+/// Words with the names of those who say them.
+pub type Words = mpsc::UnboundedReceiver<(String, Word)>;
+
 /// All processes of the demo. Dropping it kills them.
 #[derive(Debug)]
 pub struct Children {
     program: PathBuf,
+    /// How much they log, if anybody said.
+    log: Option<Level>,
     running: BTreeMap<String, Running>,
     words: mpsc::UnboundedSender<(String, Word)>,
 }
@@ -44,10 +51,10 @@ struct Running {
 
 impl Children {
     /// None yet; what they say, with their names, comes out of the channel.
-    pub fn new() -> anyhow::Result<(Children, mpsc::UnboundedReceiver<(String, Word)>)> {
+    pub fn new(log: Option<Level>) -> anyhow::Result<(Children, Words)> {
         let program = std::env::current_exe().context("cannot find this program's file")?;
         let (words, heard) = mpsc::unbounded_channel();
-        Ok((Children { program, running: BTreeMap::new(), words }, heard))
+        Ok((Children { program, log, running: BTreeMap::new(), words }, heard))
     }
 
     /// Starts `demo` with these arguments under a name, its standard error going to the file `log`.
@@ -59,6 +66,9 @@ impl Children {
     ) -> anyhow::Result<()> {
         let log = File::options().create(true).append(true).open(log)?;
         let mut command = Command::new(&self.program);
+        if let Some(level) = self.log.and_then(|level| level.to_possible_value()) {
+            command.args(["--log", level.get_name()]);
+        }
         command.arg("demo").args(arguments).process_group(0).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut process = command.spawn().with_context(|| format!("cannot start {name}"))?;

@@ -12,6 +12,9 @@ use tempfile::TempDir;
 /// that a port stays free while its service is down.
 const PORTS: std::ops::Range<u16> = 10_000..30_000;
 
+/// Between the first ports of two processes with neighbouring numbers: more than one demo needs.
+const PORTS_APART: u32 = 32;
+
 /// The folder, and the directory in it as it should be now.
 #[derive(Debug)]
 pub struct Fabric {
@@ -29,8 +32,9 @@ impl Fabric {
             fs::create_dir(folder.path().join(inner))?;
         }
         fs::write(folder.path().join("lines.txt"), "")?;
-        // Two demos at once begin at different ports, in case they look at the same time.
-        let spread = std::process::id() % u32::from(PORTS.end - PORTS.start) / 32 * 32;
+        // Demos that start together look from different ports on, else they would find the same.
+        let room = u32::from(PORTS.end - PORTS.start);
+        let spread = std::process::id().wrapping_mul(PORTS_APART) % room;
         let next_port = PORTS.start + u16::try_from(spread).unwrap_or(0);
         let text = "format = 1\nfabric = \"demo\"\n".to_owned();
         Ok(Fabric { folder, text, next_port })

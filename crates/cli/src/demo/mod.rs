@@ -24,7 +24,7 @@ use crate::signals;
 use account::{Heard, Id, Sum};
 use parts::{Order, Part};
 use report::{Narrator, Summary};
-use stage::{Interrupted, PATIENCE, Service, Stage};
+use stage::{Interrupted, Service, Stage};
 
 /// Hears everything from the services themselves.
 const DIRECT: &str = "direct";
@@ -33,6 +33,8 @@ const RELAYED: &str = "relayed";
 /// Hears some topics from the services themselves.
 const FILTERED: &str = "filtered";
 const SUBSCRIBERS: [&str; 3] = [DIRECT, RELAYED, FILTERED];
+/// How long the last messages may take to arrive.
+const SETTLE: Duration = Duration::from_secs(5);
 const RELAY: &str = "edge";
 /// What [`FILTERED`] asks for.
 const FILTER: [&str; 2] = ["demo.host.load", "demo.files.#"];
@@ -59,12 +61,12 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         return parts::play(part, common);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let good = runtime.block_on(stage(args, common.json))?;
+    let good = runtime.block_on(stage(args, common))?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Sets the stage, and clears it whatever happens on it.
-async fn stage(args: &Args, json: bool) -> anyhow::Result<bool> {
+async fn stage(args: &Args, common: &Common) -> anyhow::Result<bool> {
     let shutdown = signals::shutdown()?;
     let mut hangup = signal(SignalKind::hangup())?;
     let closed = shutdown.clone();
@@ -72,7 +74,8 @@ async fn stage(args: &Args, json: bool) -> anyhow::Result<bool> {
         hangup.recv().await; // the terminal is gone
         closed.cancel();
     });
-    let mut stage = Stage::new(Narrator::new(json), shutdown)?;
+    let narrator = Narrator::new(common.json);
+    let mut stage = Stage::new(narrator, common.log, shutdown)?;
     let good = act(&mut stage, args).await;
     stage.clear().await?;
     good
@@ -99,7 +102,7 @@ async fn story(stage: &mut Stage, length: Duration) -> anyhow::Result<()> {
     a_service_is_added(stage).await?;
     wait(stage, at(0.30)).await?;
     a_publisher_is_killed(stage).await?;
-    wait(stage, at(0.36)).await?;
+    wait(stage, at(0.33)).await?;
     it_is_started_again(stage).await?;
     wait(stage, at(0.50)).await?;
     a_forger_takes_an_endpoint(stage).await?;
@@ -142,16 +145,16 @@ async fn a_fabric_starts(stage: &mut Stage) -> anyhow::Result<()> {
         let everything = |name| begun(name, &["host", "files", "lines"]);
         everything(DIRECT) && everything(RELAYED) && begun(FILTERED, &["host", "files"])
     };
-    let took = stage.must_see("the streams of all services", joined).await?;
-    stage.narrator.good(&format!("all three hear what they asked for, {}", after(took)))
+    stage.must_see("the streams of all services", joined).await?;
+    stage.narrator.good("all three hear what they asked for")
 }
 
 async fn a_service_is_added(stage: &mut Stage) -> anyhow::Result<()> {
     stage.narrator.tell("A fourth service is added to endpoints.toml: net")?;
     stage.fabric.add_service("net", "demo.net.#")?;
     stage.start_service("net", &["net"])?;
-    let took = stage.must_see("the new service", |stage| everything_of(stage, "net")).await?;
-    stage.narrator.good(&format!("heard, directly and through the relay, {}", after(took)))?;
+    stage.must_see("the new service", |stage| everything_of(stage, "net")).await?;
+    stage.narrator.good("heard, directly and through the relay")?;
     stage.narrator.more("nothing was restarted")
 }
 
@@ -172,12 +175,10 @@ async fn it_is_started_again(stage: &mut Stage) -> anyhow::Result<()> {
     let moved_on = |stage: &Stage| {
         SUBSCRIBERS.iter().zip(&before).all(|(name, before)| last(heard(stage, name)) > *before)
     };
-    let took = stage.must_see("messages of host's new epoch", moved_on).await?;
-    stage.narrator.good(&format!("heard again by all three, {}", after(took)))?;
+    stage.must_see("messages of host's new epoch", moved_on).await?;
+    stage.narrator.good("heard again by all three")?;
     for (name, losses) in stage.history.losses() {
-        let told: Vec<String> =
-            losses.iter().map(|(gap, count)| report::loss(gap, *count)).collect();
-        stage.narrator.more(&format!("{name} was told what is lost: {}", told.join(", ")))?;
+        stage.narrator.more(&format!("{name} was told: {}", report::losses(&losses)))?;
     }
     Ok(())
 }
@@ -221,7 +222,7 @@ async fn the_directory_is_damaged(stage: &mut Stage) -> anyhow::Result<()> {
         let told = |name: &&str| stage.problems.get(*name).is_some_and(|told| !told.is_empty());
         SUBSCRIBERS.iter().all(told)
     };
-    let took = stage.must_see("the alarm", alarmed).await?;
+    stage.must_see("the alarm", alarmed).await?;
     let folder = format!("{}/", stage.fabric.folder().display());
     if let Some(problem) = stage.problems.get(DIRECT).and_then(|problems| problems.first()) {
         let problem = problem.replace(&folder, "");
@@ -230,16 +231,15 @@ async fn the_directory_is_damaged(stage: &mut Stage) -> anyhow::Result<()> {
     let before = heard(stage, DIRECT).delivered.len();
     let goes_on = |stage: &Stage| heard(stage, DIRECT).delivered.len() >= before + 20;
     stage.must_see("messages by the last good directory", goes_on).await?;
-    let took = after(took);
-    stage.narrator.good(&format!("told by all three {took}; all go on by its last good form"))
+    stage.narrator.good("told by all three, which go on by its last good form")
 }
 
 async fn it_is_repaired(stage: &mut Stage) -> anyhow::Result<()> {
     stage.narrator.tell("The file is repaired")?;
     stage.fabric.repair()?;
     let quiet = |stage: &Stage| stage.problems.values().all(Vec::is_empty);
-    let took = stage.must_see("the end of the alarm", quiet).await?;
-    stage.narrator.good(&format!("no alarm any more, {}", after(took)))
+    stage.must_see("the end of the alarm", quiet).await?;
+    stage.narrator.good("no alarm any more")
 }
 
 // ---- the end -----------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ async fn add_up(stage: &mut Stage) -> anyhow::Result<Summary> {
     stage.tell_services(Order::Pause).await?;
     stage.must_see("the final count of every service", Stage::all_paused).await?;
     let right = |stage: &Stage| stage.history.sums().values().all(Sum::is_right);
-    stage.until(Instant::now() + PATIENCE, right).await?;
+    stage.until(Instant::now() + SETTLE, right).await?;
     let doors = [DIRECT, RELAYED, FILTERED, RELAY];
     stage.count_refusals(&doors).await?;
     Ok(Summary::of(stage, &doors))
@@ -280,8 +280,8 @@ async fn must_be_refused(stage: &mut Stage, reason: &str) -> anyhow::Result<()> 
         stage.refused.get(name).and_then(|refused| refused.get(reason)).copied().unwrap_or(0)
     };
     let by_both = |stage: &Stage| [DIRECT, RELAY].iter().all(|name| refused(stage, name) > 0);
-    let took = stage.must_see(&format!("refusals by {reason}"), by_both).await?;
-    stage.narrator.good(&format!("refused ({reason}) by {DIRECT} and {RELAY}, {}", after(took)))
+    stage.must_see(&format!("refusals by {reason}"), by_both).await?;
+    stage.narrator.good(&format!("refused ({reason}) by {DIRECT} and {RELAY}"))
 }
 
 fn heard<'a>(stage: &'a Stage, subscriber: &str) -> &'a Heard {
@@ -292,8 +292,4 @@ fn heard<'a>(stage: &'a Stage, subscriber: &str) -> &'a Heard {
 fn everything_of(stage: &Stage, publisher: &str) -> bool {
     let from_it = |(id, _): &(Id, String)| id.publisher == publisher;
     [DIRECT, RELAYED].iter().all(|name| heard(stage, name).delivered.iter().any(from_it))
-}
-
-fn after(took: Duration) -> String {
-    format!("after {:.2} s", took.as_secs_f64())
 }

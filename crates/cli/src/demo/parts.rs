@@ -16,11 +16,12 @@ use selvedge::{keys, publisher};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::account::{Gap, Id};
 use super::services::{self, Source};
 use crate::options::Common;
-use crate::output;
+use crate::{logging, output};
 
 /// Notices that may wait to be reported.
 const NOTICES: usize = 4_096;
@@ -94,6 +95,7 @@ pub enum Order {
 
 /// Plays a part until it is told to end.
 pub fn play(part: &Part, common: &Common) -> anyhow::Result<ExitCode> {
+    logging::start(common, LevelFilter::WARN, false);
     let orders = orders();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -15,6 +15,9 @@ use crate::output;
 /// Wrong messages that are listed for each subscriber; all are counted.
 const LISTED: usize = 10;
 
+/// Lost ranges that fit into a line.
+const SHOWN: usize = 2;
+
 /// Reasons that the demo must have shown.
 const MUST_REFUSE: [&str; 2] = ["unknown_key", "topic_denied"];
 
@@ -24,6 +27,8 @@ pub struct Narrator {
     json: bool,
     colour: bool,
     started: Instant,
+    /// When the last thing happened that was told.
+    told: Instant,
 }
 
 /// How it went.
@@ -106,11 +111,13 @@ impl Narrator {
     /// Its clock starts now.
     pub fn new(json: bool) -> Narrator {
         let terminal = if json { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
-        Narrator { json, colour: terminal && output::colour_wanted(), started: Instant::now() }
+        let now = Instant::now();
+        Narrator { json, colour: terminal && output::colour_wanted(), started: now, told: now }
     }
 
     /// Something happens.
-    pub fn tell(&self, text: &str) -> anyhow::Result<()> {
+    pub fn tell(&mut self, text: &str) -> anyhow::Result<()> {
+        self.told = Instant::now();
         let seconds = format!("{:5.1} s", self.started.elapsed().as_secs_f64());
         self.print(&format!("{}  {}\n", self.dim(&seconds), self.bold(text)))
     }
@@ -120,9 +127,14 @@ impl Narrator {
         self.print(&format!("         {text}\n"))
     }
 
-    /// It went well.
+    /// It went well, so long after it began.
     pub fn good(&self, text: &str) -> anyhow::Result<()> {
-        self.more(&self.paint("32", text))
+        let took = self.told.elapsed();
+        let took = match took.as_millis() {
+            millis @ ..1_000 => format!("{millis} ms"),
+            _ => format!("{:.1} s", took.as_secs_f64()),
+        };
+        self.more(&format!("{} {}", self.paint("32", text), self.dim(&format!("({took})"))))
     }
 
     /// An alarm, or a failure.
@@ -152,31 +164,30 @@ impl Narrator {
     }
 
     fn table(&self, summary: &Summary) -> String {
+        let [unknown, denied] = MUST_REFUSE;
         let mut text = String::from("\n");
-        let title = format!(
-            "{:<11}{:>9}   {:>9}   {:>6}   {:>6}   {}",
-            "subscriber", "accepted", "delivered", "lost", "before", "refused"
-        );
-        line(&mut text, &self.bold(&title));
+        let titles = [
+            format!("{:59}refused for", ""),
+            format!(
+                "{:<10}{:>9}   {:>9}   {:>5}   {:>7}   {unknown:>11}  {denied:>12}",
+                "", "accepted", "delivered", "lost", "too old"
+            ),
+        ];
+        titles.iter().for_each(|title| line(&mut text, &self.bold(title)));
         for (name, Line { sum, refused, .. }) in &summary.subscribers {
             let equals =
                 if sum.is_right() { self.paint("32", "=") } else { self.paint("31", "≠") };
-            let numbers = format!(
-                "{name:<11}{:>9} {equals} {:>9} + {:>6} + {:>6}   {}",
-                sum.accepted,
-                sum.delivered,
-                sum.lost,
-                sum.before,
-                self.refusals(refused)
-            );
-            line(&mut text, &numbers);
+            let Sum { accepted, delivered, lost, before, .. } = sum;
+            let sum = format!("{accepted:>9} {equals} {delivered:>9} + {lost:>5} + {before:>7}");
+            line(&mut text, &format!("{name:<10}{sum}   {}", self.refusals(refused)));
         }
         for (name, refused) in &summary.relays {
-            line(&mut text, &format!("{:<53}{}", format!("relay {name}"), self.refusals(refused)));
+            line(&mut text, &format!("{name:<10}{:39}   {}", "(relay)", self.refusals(refused)));
         }
         let said = summary.publishers.iter().map(|(name, count)| format!("{name} {count}"));
         let said: Vec<String> = said.collect();
-        line(&mut text, &self.dim(&format!("\naccepted from {}", said.join(", "))));
+        line(&mut text, &self.dim(&format!("\nAccepted from {}.", said.join(", "))));
+        line(&mut text, &self.dim("Too old: said before the subscriber had joined."));
         self.findings(summary, &mut text);
         text
     }
@@ -202,12 +213,10 @@ impl Narrator {
     }
 
     fn refusals(&self, refused: &BTreeMap<String, u64>) -> String {
-        let refused = refused.iter().map(|(reason, count)| format!("{reason} {count}"));
-        let refused: Vec<String> = refused.collect();
-        match refused.is_empty() {
-            true => self.dim("-"),
-            false => self.paint("33", &refused.join(", ")),
-        }
+        let count = |reason: &str| refused.get(reason).copied().unwrap_or(0);
+        let [unknown, denied] = MUST_REFUSE.map(count);
+        let numbers = format!("{unknown:>11}  {denied:>12}");
+        if unknown + denied > 0 { self.paint("33", &numbers) } else { self.dim(&numbers) }
     }
 
     fn print(&self, text: &str) -> anyhow::Result<()> {
@@ -234,14 +243,18 @@ impl Narrator {
     }
 }
 
-/// A range of lost numbers, for people.
-pub fn loss(gap: &Gap, messages: u64) -> String {
-    let Gap { from, to, reason } = gap;
-    let numbers = match from.at.epoch == to.at.epoch {
-        true => format!("{}..{}", from.at.seq, to.at.seq),
-        false => format!("{}.. of the old epoch", from.at.seq),
-    };
-    format!("{numbers} ({reason}, {messages} accepted)")
+/// What a subscriber was told to be lost, in a line for people.
+pub fn losses(losses: &[(&Gap, u64)]) -> String {
+    let messages: u64 = losses.iter().map(|(_, messages)| messages).sum();
+    let ranges = losses.iter().take(SHOWN).map(|(Gap { from, to, reason }, _)| {
+        match from.at.epoch == to.at.epoch {
+            true => format!("{}..{} ({reason})", from.at.seq, to.at.seq),
+            false => format!("{}.. ({reason})", from.at.seq),
+        }
+    });
+    let more = if losses.len() > SHOWN { ", …" } else { "" };
+    let ranges: Vec<String> = ranges.collect();
+    format!("{messages} lost: {}{more}", ranges.join(", "))
 }
 
 fn line(text: &mut String, line: &str) {

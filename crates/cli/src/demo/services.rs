@@ -18,6 +18,10 @@ use tokio::sync::mpsc;
 /// How often `/proc` and a growing file are read.
 const EVERY: Duration = Duration::from_millis(100);
 
+/// How often impostors speak: slowly enough for a tip in between (100 ms after a commit), which
+/// lets subscribers pass what they refused.
+const SLOWLY: Duration = Duration::from_millis(250);
+
 /// Something happened: to be said on this topic.
 #[derive(Debug)]
 pub struct Event {
@@ -44,17 +48,21 @@ pub enum Source {
 pub fn start(source: Source) -> anyhow::Result<mpsc::Receiver<Event>> {
     let (say, events) = mpsc::channel(1_024);
     match source {
-        Source::Host => regularly(say, host),
-        Source::Net => regularly(say, net),
-        Source::Words { topics } => regularly(say, move || words(&topics)),
+        Source::Host => regularly(EVERY, say, host),
+        Source::Net => regularly(EVERY, say, net),
+        Source::Words { topics } => regularly(SLOWLY, say, move || words(&topics)),
         Source::Files { folder } => watch(folder, say)?,
         Source::Lines { file } => follow(&file, say)?,
     }
     Ok(events)
 }
 
-/// Looks at something ten times a second, until nobody listens.
-fn regularly(say: mpsc::Sender<Event>, mut look: impl FnMut() -> Vec<Event> + Send + 'static) {
+/// Looks at something again and again, until nobody listens.
+fn regularly(
+    every: Duration,
+    say: mpsc::Sender<Event>,
+    mut look: impl FnMut() -> Vec<Event> + Send + 'static,
+) {
     thread::spawn(move || {
         loop {
             for event in look() {
@@ -62,7 +70,7 @@ fn regularly(say: mpsc::Sender<Event>, mut look: impl FnMut() -> Vec<Event> + Se
                     return;
                 }
             }
-            thread::sleep(EVERY);
+            thread::sleep(every);
         }
     });
 }
@@ -179,7 +187,7 @@ fn change(root: &Path, event: &notify::Event) -> Option<Event> {
 fn follow(path: &Path, say: mpsc::Sender<Event>) -> anyhow::Result<()> {
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let (mut reader, mut partial) = (BufReader::new(file), Vec::new());
-    regularly(say, move || appended(&mut reader, &mut partial));
+    regularly(EVERY, say, move || appended(&mut reader, &mut partial));
     Ok(())
 }
 

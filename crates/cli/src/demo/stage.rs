@@ -6,20 +6,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use selvedge::{Pattern, Topic};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::account::{Heard, History};
 use super::activity;
-use super::children::{Children, Word, last_words};
+use super::children::{Children, Word, Words, last_words};
 use super::fabric::Fabric;
 use super::parts::{Order, Report};
 use super::report::Narrator;
+use crate::options::Level;
 
-/// How long to wait for what must be seen.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for what must be seen. Reconnecting backs off at random.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The user wants it to end.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub struct Stage {
     pub faults: Vec<String>,
     pub narrator: Narrator,
     children: Children,
-    words: mpsc::UnboundedReceiver<(String, Word)>,
+    words: Words,
     ready: BTreeSet<String>,
     /// Those that are being killed: their end is no surprise.
     ending: BTreeSet<String>,
@@ -63,8 +63,12 @@ pub struct Service<'a> {
 
 impl Stage {
     /// An empty one.
-    pub fn new(narrator: Narrator, shutdown: CancellationToken) -> anyhow::Result<Stage> {
-        let (children, words) = Children::new()?;
+    pub fn new(
+        narrator: Narrator,
+        log: Option<Level>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Stage> {
+        let (children, words) = Children::new(log)?;
         Ok(Stage {
             fabric: Fabric::new()?,
             history: History::default(),
@@ -174,8 +178,7 @@ impl Stage {
             self.children.tell(name, Order::Count).await?;
         }
         let all = |stage: &Stage| of.iter().all(|name| stage.counted.contains(*name));
-        self.must_see("the counts of refusals", all).await?;
-        Ok(())
+        self.must_see("the counts of refusals", all).await
     }
 
     /// Whether all services have said how much they accepted, and paused.
@@ -214,21 +217,19 @@ impl Stage {
         &mut self,
         what: &str,
         seen: impl Fn(&Stage) -> bool,
-    ) -> anyhow::Result<Duration> {
-        let since = Instant::now();
-        if !self.until(since + PATIENCE, seen).await? {
+    ) -> anyhow::Result<()> {
+        if !self.until(Instant::now() + PATIENCE, seen).await? {
             let fault = format!("not seen within {} s: {what}", PATIENCE.as_secs());
             self.narrator.alarm(&fault)?;
             self.faults.push(fault);
         }
-        Ok(since.elapsed())
+        Ok(())
     }
 
     /// Waits until these processes run.
     pub async fn must_run(&mut self, names: &[&str]) -> anyhow::Result<()> {
         let ready = |stage: &Stage| names.iter().all(|name| stage.ready.contains(*name));
-        self.must_see(&format!("{} running", names.join(", ")), ready).await?;
-        Ok(())
+        self.must_see(&format!("{} running", names.join(", ")), ready).await
     }
 
     fn note(&mut self, name: &str, word: Word) -> anyhow::Result<()> {
