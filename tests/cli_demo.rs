@@ -143,22 +143,15 @@ fn the_processes_die_with_a_parent_that_is_killed() {
 #[test]
 fn a_fabric_that_is_kept_can_be_played_with_until_an_interrupt() {
     let mut demo = Demo::start("--keep --seconds 4");
-    let told = demo.until("selvedge check --directory");
-    let directory = told.split_whitespace().last().unwrap().to_owned();
-    let check = Command::new(SELVEDGE).args(["check", "--directory", &directory]).output().unwrap();
+    let told = demo.until("selvedge check");
+    let directory = told.lines().find_map(|line| line.split("SELVEDGE_DIRECTORY=").nth(1)).unwrap();
+    let play = |arguments: &[&str]| {
+        let mut command = Command::new(SELVEDGE);
+        command.args(arguments).env("SELVEDGE_DIRECTORY", directory).output().unwrap()
+    };
+    let check = play(&["check"]);
     assert!(check.status.success(), "{check:?}");
-    let mut tail = Command::new(SELVEDGE);
-    tail.args([
-        "tail",
-        "demo.host.#",
-        "--count",
-        "3",
-        "--timeout",
-        "20",
-        "--directory",
-        &directory,
-    ]);
-    let tail = tail.output().unwrap();
+    let tail = play(&["tail", "demo.host.#", "--count", "3", "--timeout", "20"]);
     assert!(tail.status.success(), "{tail:?}");
     assert_eq!(String::from_utf8(tail.stdout).unwrap().lines().count(), 3);
     let processes = demo.processes();

@@ -32,12 +32,18 @@ const DIRECT: &str = "direct";
 const RELAYED: &str = "relayed";
 /// Hears some topics from the services themselves.
 const FILTERED: &str = "filtered";
+/// All who hear.
 const SUBSCRIBERS: [&str; 3] = [DIRECT, RELAYED, FILTERED];
-/// How long the last messages may take to arrive.
-const SETTLE: Duration = Duration::from_secs(5);
+/// Hears everything, and sends it on.
 const RELAY: &str = "edge";
 /// What [`FILTERED`] asks for.
 const FILTER: [&str; 2] = ["demo.host.load", "demo.files.#"];
+
+/// How long the last messages may take to arrive.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// The longest demo, and how long one is kept.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Show a whole fabric on this machine: real events, faults, and whether the sums are right
 ///
@@ -77,8 +83,8 @@ async fn stage(args: &Args, common: &Common) -> anyhow::Result<bool> {
     let narrator = Narrator::new(common.json);
     let mut stage = Stage::new(narrator, common.log, shutdown)?;
     let good = act(&mut stage, args).await;
-    stage.clear().await?;
-    good
+    let cleared = stage.clear().await;
+    good.and_then(|good| cleared.map(|()| good))
 }
 
 async fn act(stage: &mut Stage, args: &Args) -> anyhow::Result<bool> {
@@ -94,7 +100,7 @@ async fn act(stage: &mut Stage, args: &Args) -> anyhow::Result<bool> {
 // ---- the story ---------------------------------------------------------------------------------
 
 async fn story(stage: &mut Stage, length: Duration) -> anyhow::Result<()> {
-    let start = Instant::now();
+    let (start, length) = (Instant::now(), length.min(LONGEST));
     let at = |part: f64| start + length.mul_f64(part);
 
     a_fabric_starts(stage).await?;
@@ -260,8 +266,7 @@ async fn add_up(stage: &mut Stage) -> anyhow::Result<Summary> {
 async fn play_on(stage: &mut Stage) -> anyhow::Result<()> {
     stage.tell_services(Order::Resume).await?;
     stage.narrator.invitation(&stage.fabric.directory(), RELAY)?;
-    let forever = Instant::now() + Duration::from_secs(365 * 24 * 60 * 60);
-    match stage.until(forever, |_| false).await {
+    match stage.until(Instant::now() + LONGEST, |_| false).await {
         Err(error) if error.is::<Interrupted>() => Ok(()),
         other => other.map(drop),
     }

@@ -154,11 +154,11 @@ impl Narrator {
 
     /// How to play with what is left running.
     pub fn invitation(&self, directory: &Path, relay: &str) -> anyhow::Result<()> {
-        let directory = directory.display();
+        let program = std::env::args_os().next().unwrap_or_else(|| "selvedge".into());
+        let (directory, program) = (directory.display(), program.to_string_lossy());
         self.print(&format!(
-            "\n{}\n  selvedge tail --directory {directory}\n  \
-             selvedge tail --directory {directory} --via {relay} 'demo.files.#'\n  \
-             selvedge check --directory {directory}\n",
+            "\n{}\n  export SELVEDGE_DIRECTORY={directory}\n  {program} tail\n  \
+             {program} tail --via {relay} 'demo.files.#'\n  {program} check\n",
             self.bold("The fabric goes on until Ctrl-C. Try, in another terminal:")
         ))
     }
