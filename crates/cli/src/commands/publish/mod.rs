@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use selvedge::publisher::{self, PublishError};
-use selvedge::{Headers, Name, Outgoing, Publisher, Topic, directory, keys};
+use selvedge::{Headers, Name, Outgoing, Publisher, Topic, keys};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -68,7 +68,7 @@ async fn publish(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let stop = signals::shutdown()?;
     let format = Format::new(args)?;
     let state = common.state_folder();
-    let watched = directory::watch(common.directory(), Some(&state))?;
+    let watched = common.watch(Some(&state))?;
     known_services(&watched.directory.borrow(), [&args.name])?;
     let key = keys::read(&args.key.path(&args.name))?;
     let mut options = publisher::Options::new(args.name.clone(), key);
@@ -104,7 +104,10 @@ async fn one(
     publisher.check(&topic)?;
     let deadline = Instant::now() + wait;
     if !listened(publisher, &topic, deadline, stop).await {
-        bail!("nobody listened to {topic} within {} s; the message is gone", wait.as_secs_f64());
+        bail!(
+            "nobody listened to {topic} within {} s; the message was not sent",
+            wait.as_secs_f64()
+        );
     }
     send(publisher, &message).await?;
     publisher.flush(deadline.saturating_duration_since(Instant::now())).await?;

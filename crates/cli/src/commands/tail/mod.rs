@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use selvedge::directory::{self, Directory};
+use selvedge::directory::Directory;
 use selvedge::{Event, Lost, Name, Pattern, Subscriber};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -59,7 +59,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
 async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let stop = signals::shutdown()?;
     // No service: nothing is kept unless there is a place for it.
-    let watched = directory::watch(common.directory(), common.state.as_deref())?;
+    let watched = common.watch(common.state.as_deref())?;
     let now = watched.directory.borrow().clone();
     known_relays(&now, &args.via)?;
     known_services(&now, &args.from)?;
