@@ -103,7 +103,8 @@ impl History {
         self.heard.iter().map(|(name, heard)| (name.as_str(), heard.sum(&accepted))).collect()
     }
 
-    /// Publishers whose reports do not add up to what they accepted, with epoch, accepted, reported.
+    /// Publishers whose reports do not add up to what they accepted, with the epoch, what was
+    /// accepted and what was reported.
     pub fn unreported(&self) -> Vec<(&str, u64, u64, u64)> {
         let mut reported: BTreeMap<(&str, u64), u64> = BTreeMap::new();
         for id in self.accepted.keys().chain(&self.outlawed) {

@@ -136,7 +136,7 @@ async fn a_fabric_starts(stage: &mut Stage) -> anyhow::Result<()> {
     stage.must_run(&[RELAY, "host", "files", "lines"]).await?;
     stage.start_activity();
     stage.narrator.more("services host (load, memory, disk), files (changes), lines (a file)")?;
-    stage.must_see("the first events", |stage| stage.history.accepted.len() >= 30).await?;
+    stage.must_happen("the first events", |stage| stage.history.accepted.len() >= 30).await?;
     stage.start_subscriber(DIRECT, None, &["#"])?;
     stage.start_subscriber(RELAYED, Some(RELAY), &["#"])?;
     stage.start_subscriber(FILTERED, None, &FILTER)?;
@@ -151,16 +151,15 @@ async fn a_fabric_starts(stage: &mut Stage) -> anyhow::Result<()> {
         let everything = |name| begun(name, &["host", "files", "lines"]);
         everything(DIRECT) && everything(RELAYED) && begun(FILTERED, &["host", "files"])
     };
-    stage.must_see("the streams of all services", joined).await?;
-    stage.narrator.good("all three hear what they asked for")
+    stage.must_see("all three hear what they asked for", joined).await
 }
 
 async fn a_service_is_added(stage: &mut Stage) -> anyhow::Result<()> {
     stage.narrator.tell("A fourth service is added to endpoints.toml: net")?;
     stage.fabric.add_service("net", "demo.net.#")?;
     stage.start_service("net", &["net"])?;
-    stage.must_see("the new service", |stage| everything_of(stage, "net")).await?;
-    stage.narrator.good("heard, directly and through the relay")?;
+    let heard = |stage: &Stage| everyone_hears(stage, "net");
+    stage.must_see("heard, directly and through the relay", heard).await?;
     stage.narrator.more("nothing was restarted")
 }
 
@@ -181,8 +180,7 @@ async fn it_is_started_again(stage: &mut Stage) -> anyhow::Result<()> {
     let moved_on = |stage: &Stage| {
         SUBSCRIBERS.iter().zip(&before).all(|(name, before)| last(heard(stage, name)) > *before)
     };
-    stage.must_see("messages of host's new epoch", moved_on).await?;
-    stage.narrator.good("heard again by all three")?;
+    stage.must_see("heard again by all three", moved_on).await?;
     for (name, losses) in stage.history.losses() {
         stage.narrator.more(&format!("{name} was told: {}", report::losses(&losses)))?;
     }
@@ -217,8 +215,8 @@ async fn an_insider_leaves_its_topics(stage: &mut Stage) -> anyhow::Result<()> {
     };
     stage.start_as(insider)?;
     must_be_refused(stage, "topic_denied").await?;
-    stage.must_see("what it may say", |stage| everything_of(stage, "guest")).await?;
-    stage.narrator.more("what it may say, demo.guest.hello, is heard all the same")
+    let heard = |stage: &Stage| everyone_hears(stage, "guest");
+    stage.must_see("what it may say, demo.guest.hello, is heard all the same", heard).await
 }
 
 async fn the_directory_is_damaged(stage: &mut Stage) -> anyhow::Result<()> {
@@ -228,7 +226,7 @@ async fn the_directory_is_damaged(stage: &mut Stage) -> anyhow::Result<()> {
         let told = |name: &&str| stage.problems.get(*name).is_some_and(|told| !told.is_empty());
         SUBSCRIBERS.iter().all(told)
     };
-    stage.must_see("the alarm", alarmed).await?;
+    stage.must_happen("the alarm", alarmed).await?;
     let folder = format!("{}/", stage.fabric.folder().display());
     if let Some(problem) = stage.problems.get(DIRECT).and_then(|problems| problems.first()) {
         let problem = problem.replace(&folder, "");
@@ -236,16 +234,14 @@ async fn the_directory_is_damaged(stage: &mut Stage) -> anyhow::Result<()> {
     }
     let before = heard(stage, DIRECT).delivered.len();
     let goes_on = |stage: &Stage| heard(stage, DIRECT).delivered.len() >= before + 20;
-    stage.must_see("messages by the last good directory", goes_on).await?;
-    stage.narrator.good("told by all three, which go on by its last good form")
+    stage.must_see("told by all three, which go on by its last good form", goes_on).await
 }
 
 async fn it_is_repaired(stage: &mut Stage) -> anyhow::Result<()> {
     stage.narrator.tell("The file is repaired")?;
     stage.fabric.repair()?;
     let quiet = |stage: &Stage| stage.problems.values().all(Vec::is_empty);
-    stage.must_see("the end of the alarm", quiet).await?;
-    stage.narrator.good("no alarm any more")
+    stage.must_see("no alarm any more", quiet).await
 }
 
 // ---- the end -----------------------------------------------------------------------------------
@@ -254,7 +250,7 @@ async fn it_is_repaired(stage: &mut Stage) -> anyhow::Result<()> {
 async fn add_up(stage: &mut Stage) -> anyhow::Result<Summary> {
     stage.narrator.tell("The services pause; every message is accounted for")?;
     stage.tell_services(Order::Pause).await?;
-    stage.must_see("the final count of every service", Stage::all_paused).await?;
+    stage.must_happen("the final count of every service", Stage::all_paused).await?;
     let right = |stage: &Stage| stage.history.sums().values().all(Sum::is_right);
     stage.until(Instant::now() + SETTLE, right).await?;
     let doors = [DIRECT, RELAYED, FILTERED, RELAY];
@@ -285,16 +281,15 @@ async fn must_be_refused(stage: &mut Stage, reason: &str) -> anyhow::Result<()> 
         stage.refused.get(name).and_then(|refused| refused.get(reason)).copied().unwrap_or(0)
     };
     let by_both = |stage: &Stage| [DIRECT, RELAY].iter().all(|name| refused(stage, name) > 0);
-    stage.must_see(&format!("refusals by {reason}"), by_both).await?;
-    stage.narrator.good(&format!("refused ({reason}) by {DIRECT} and {RELAY}"))
+    stage.must_see(&format!("refused ({reason}) by {DIRECT} and {RELAY}"), by_both).await
 }
 
 fn heard<'a>(stage: &'a Stage, subscriber: &str) -> &'a Heard {
     &stage.history.heard[subscriber]
 }
 
-/// Whether those who want everything have heard something of this publisher.
-fn everything_of(stage: &Stage, publisher: &str) -> bool {
+/// Whether all who want everything have heard something of this publisher.
+fn everyone_hears(stage: &Stage, publisher: &str) -> bool {
     let from_it = |(id, _): &(Id, String)| id.publisher == publisher;
     [DIRECT, RELAYED].iter().all(|name| heard(stage, name).delivered.iter().any(from_it))
 }

@@ -108,7 +108,7 @@ fn memory() -> Option<Value> {
     }))
 }
 
-/// `/proc/diskstats`, whole and partial devices alike: reads, sectors read, writes, sectors written.
+/// `/proc/diskstats`, whole and partial devices alike, in operations and sectors of 512 bytes.
 fn disk() -> Option<Value> {
     let text = fs::read_to_string("/proc/diskstats").ok()?;
     let devices = text.lines().filter_map(|line| {

@@ -115,11 +115,13 @@ impl Stage {
         self.start(name, directory, part)
     }
 
+    /// Starts a relay that is in the directory.
     pub fn start_relay(&mut self, name: &str) -> anyhow::Result<()> {
         let part = speaker("relay", name, &self.fabric.key(name));
         self.start(name, &self.fabric.directory(), part)
     }
 
+    /// Starts a subscriber, to the services themselves or to a relay.
     pub fn start_subscriber(
         &mut self,
         name: &str,
@@ -178,7 +180,8 @@ impl Stage {
             self.children.tell(name, Order::Count).await?;
         }
         let all = |stage: &Stage| of.iter().all(|name| stage.counted.contains(*name));
-        self.must_see("the counts of refusals", all).await
+        self.must_happen("the counts of refusals", all).await?;
+        Ok(())
     }
 
     /// Whether all services have said how much they accepted, and paused.
@@ -212,24 +215,41 @@ impl Stage {
         Ok(true)
     }
 
-    /// Waits for what must be seen soon; it is a fault if it is not.
+    /// Waits for what must happen soon, and tells it; it is a fault if it does not.
+    ///
+    /// # Errors
+    /// As [`Stage::until`].
     pub async fn must_see(
         &mut self,
         what: &str,
         seen: impl Fn(&Stage) -> bool,
     ) -> anyhow::Result<()> {
-        if !self.until(Instant::now() + PATIENCE, seen).await? {
+        match self.must_happen(what, seen).await? {
+            true => self.narrator.good(what),
+            false => Ok(()),
+        }
+    }
+
+    /// As [`Stage::must_see`], and tells it only if it does not happen.
+    pub async fn must_happen(
+        &mut self,
+        what: &str,
+        seen: impl Fn(&Stage) -> bool,
+    ) -> anyhow::Result<bool> {
+        let happens = self.until(Instant::now() + PATIENCE, seen).await?;
+        if !happens {
             let fault = format!("not seen within {} s: {what}", PATIENCE.as_secs());
             self.narrator.alarm(&fault)?;
             self.faults.push(fault);
         }
-        Ok(())
+        Ok(happens)
     }
 
     /// Waits until these processes run.
     pub async fn must_run(&mut self, names: &[&str]) -> anyhow::Result<()> {
         let ready = |stage: &Stage| names.iter().all(|name| stage.ready.contains(*name));
-        self.must_see(&format!("{} running", names.join(", ")), ready).await
+        self.must_happen(&format!("{} running", names.join(", ")), ready).await?;
+        Ok(())
     }
 
     fn note(&mut self, name: &str, word: Word) -> anyhow::Result<()> {
