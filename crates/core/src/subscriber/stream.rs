@@ -368,7 +368,9 @@ impl Stream {
         if reason != Reason::Gap {
             let mut unclaimed = Ranges::one(from, to);
             self.passed.clone_within(from, to).iter().for_each(|(a, b)| unclaimed.remove(a, b));
-            unclaimed.iter().for_each(|(a, b)| drop(self.unblamed.add_keeping_high(a, b)));
+            unclaimed.iter().for_each(|(a, b)| {
+                self.unblamed.add_keeping_high(a, b);
+            });
         }
         let publisher = self.publisher.clone();
         out.push(Output::Lost(Lost { key: self.key, publisher, from, to, reason }));
