@@ -212,9 +212,9 @@ def connect(endpoint, prefixes):
 
 
 def messages(stream):
-    """Every message as its frames; answers pings."""
+    """Every message as its frames, until the peer closes; answers pings."""
     frames = []
-    while True:
+    while stream.peek(1):
         flags, body = read_frame(stream)
         if flags & 4:
             if body.startswith(b"\4PING"):
