@@ -60,7 +60,7 @@ pub struct Stream {
     /// before it.
     announced: Option<Trusted>,
     pub(super) heard: Heard,
-    /// Messages that are known to be missing, whatever MARKs say; at most [`crate::limits::RANGES`].
+    /// Messages known to be missing, whatever MARKs say; at most [`crate::limits::RANGES`].
     pub(super) steps: Vec<Step>,
     /// Where packets came for which there was no room: no MARK passes anything in it.
     pub(super) denied: Option<(Position, Position)>,

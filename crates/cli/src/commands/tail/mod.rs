@@ -30,8 +30,8 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Show verified messages as they come
 ///
 /// One JSON object a line with --json or when standard output is not a terminal: id topic publisher
-/// epoch seq tseq time type headers body, or body_base64 where the body is neither text nor JSON nor
-/// becomes JSON. Losses and refusals are told on standard error.
+/// epoch seq tseq time type headers body, or body_base64 where the body is neither text nor JSON
+/// nor becomes JSON. Losses and refusals are told on standard error.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Topics to show: * is one segment, a final # the rest [default: #]
