@@ -166,7 +166,7 @@ impl Node {
         }
     }
 
-    /// The same packets, as far as they are carried: the wire matches by bytes, patterns by segments.
+    /// The same packets, as far as they are carried: the wire matches bytes, patterns segments.
     fn commit(&self, delivery: &Delivery) -> Commit {
         let packets = delivery.packets.iter().map(Trusted::packet);
         let carried = |packet: &&Packet| self.carries.iter().any(|p| p.matches(packet.topic()));

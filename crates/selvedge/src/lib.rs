@@ -39,3 +39,8 @@ pub use selvedge_core::seal::ContentType;
 pub use selvedge_core::subscriber::{Lost, Reason};
 pub use selvedge_core::topic::{Name, Pattern, Topic};
 pub use selvedge_core::{KeyId, Position};
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

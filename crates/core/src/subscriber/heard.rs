@@ -1,4 +1,4 @@
-//! What the topics' own numbers (`tseq`) tell: whether a message was left out, whatever a MARK says.
+//! What topics' own numbers (`tseq`) tell: whether a message was left out, whatever a MARK says.
 
 use alloc::collections::BTreeMap;
 
