@@ -22,6 +22,11 @@ impl Position {
     pub const fn new(epoch: u64, seq: u64) -> Position {
         Position { epoch, seq }
     }
+
+    /// The place after this one in its epoch; of the last there is, itself.
+    pub const fn after(self) -> Position {
+        Position { epoch: self.epoch, seq: self.seq.saturating_add(1) }
+    }
 }
 
 impl fmt::Display for Position {

@@ -15,6 +15,9 @@
 //! | 9 | idempotency | text |
 //!
 //! Keys unknown here are left alone. Each value is written in its shortest form, keys in order.
+//!
+//! Where headers are written by name ([`Headers::set`], [`serde::Serialize`]) these nine have the
+//! names of their fields, and one of the application's of the same name gives way.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +26,20 @@ use rmp::Marker;
 use rmp::decode::{self, RmpRead as _};
 use rmp::encode;
 use selvedge_core::limits::EXTENSION_BYTES;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+
+/// The fabric's own, by key 1 to 9.
+const NAMES: [&str; 9] = [
+    "schema",
+    "traceparent",
+    "origin",
+    "expires_us",
+    "correlation",
+    "reply_topic",
+    "cause",
+    "priority",
+    "idempotency",
+];
 
 /// Headers of one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +76,9 @@ pub enum BadHeaders {
     /// A priority over 9.
     #[error("a priority is 0 to 9, not {0}")]
     Priority(u8),
+    /// One of the fabric's own, and its value is no such number.
+    #[error("the header {0} is a whole number, not {1:?}")]
+    Number(&'static str, String),
 }
 
 /// An extension that is not one map of the described form: its publisher's fault.
@@ -76,6 +96,38 @@ impl Headers {
     pub fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Headers {
         self.text.insert(name.into(), value.into());
         self
+    }
+
+    /// Sets the header of this name: one of the fabric's own, else one of the application's.
+    ///
+    /// # Errors
+    /// [`BadHeaders`] if the header is a number and `value` is not, or out of bounds.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), BadHeaders> {
+        let number = |name| BadHeaders::Number(name, value.to_owned());
+        let slot = match name {
+            "schema" => &mut self.schema,
+            "traceparent" => &mut self.traceparent,
+            "origin" => &mut self.origin,
+            "correlation" => &mut self.correlation,
+            "reply_topic" => &mut self.reply_topic,
+            "cause" => &mut self.cause,
+            "idempotency" => &mut self.idempotency,
+            "expires_us" => {
+                self.expires_us = Some(value.parse().map_err(|_| number("expires_us"))?);
+                return Ok(());
+            }
+            "priority" => {
+                let priority = value.parse().map_err(|_| number("priority"))?;
+                self.priority = Some(priority);
+                return if priority > 9 { Err(BadHeaders::Priority(priority)) } else { Ok(()) };
+            }
+            _ => {
+                self.text.insert(name.to_owned(), value.to_owned());
+                return Ok(());
+            }
+        };
+        *slot = Some(value.to_owned());
+        Ok(())
     }
 
     /// The extension: nothing if there is no header.
@@ -207,6 +259,31 @@ impl Headers {
     }
 }
 
+impl Serialize for Headers {
+    /// One map by name, numbers as numbers.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let own = NAMES.into_iter().zip(self.own());
+        let own: Vec<(&str, &str)> =
+            own.filter_map(|(name, value)| value.map(|value| (name, value))).collect();
+        let numbers = [("expires_us", self.expires_us), ("priority", self.priority.map(u64::from))];
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in &own {
+            map.serialize_entry(name, value)?;
+        }
+        for (name, value) in numbers.iter().filter_map(|(name, value)| Some((name, (*value)?))) {
+            map.serialize_entry(name, &value)?;
+        }
+        let shadowed = |name: &str| {
+            own.iter().any(|(own, _)| *own == name)
+                || numbers.iter().any(|(own, value)| *own == name && value.is_some())
+        };
+        for (name, value) in self.text.iter().filter(|(name, _)| !shadowed(name)) {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
 enum Key {
     Text(String),
     Number(u64),
@@ -293,6 +370,20 @@ mod tests {
         assert_eq!(&bytes[..], expected);
         assert_eq!(Headers::decode(&bytes), Ok(headers));
         assert_eq!(Headers::new().encode(), Ok(Bytes::new()));
+    }
+
+    #[test]
+    fn by_name_they_are_the_fabrics_own_or_the_applications() {
+        let mut headers = Headers::new().with("cause", "gives way");
+        for (name, value) in [("user", "amy"), ("cause", "web/1/2"), ("priority", "3")] {
+            headers.set(name, value).unwrap();
+        }
+        assert_eq!((headers.priority, headers.cause.as_deref()), (Some(3), Some("web/1/2")));
+        let json = serde_json::to_string(&headers).unwrap();
+        assert_eq!(json, r#"{"cause":"web/1/2","priority":3,"user":"amy"}"#);
+        assert_eq!(headers.set("priority", "10"), Err(BadHeaders::Priority(10)));
+        let soon = Err(BadHeaders::Number("expires_us", "soon".into()));
+        assert_eq!(headers.set("expires_us", "soon"), soon);
     }
 
     #[test]

@@ -190,6 +190,11 @@ impl Outgoing {
         Outgoing::raw(topic, ContentType::MESSAGE_PACK, rmp_serde::to_vec_named(value)?)
     }
 
+    /// What it is about.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
     /// With these headers.
     ///
     /// # Errors

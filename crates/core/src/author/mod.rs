@@ -23,6 +23,8 @@ use topics::Topics;
 const IN_FLIGHT: usize = 2;
 /// A tip follows the last commit after this long: the loss of the last message shows (G8).
 const TIP_AFTER_COMMIT: Duration = Duration::from_millis(100);
+/// Tips that are asked for are at least this far apart: peers come and go as they like.
+const TIP_PAUSE: Duration = Duration::from_millis(100);
 /// A tip is sent at least this often, ± 20 %.
 const TIP_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -46,7 +48,8 @@ pub struct Config {
 /// What happens to an author.
 #[derive(Debug)]
 pub enum Input {
-    /// The application said these, in this order. Their numbers follow each other.
+    /// The application said these, in this order. Their numbers follow each other. After
+    /// [`Input::Close`] they are dropped.
     Drafts(Vec<Draft>),
     /// A commit that [`Output::Seal`] asked for.
     Sealed(Commit),
@@ -90,6 +93,8 @@ pub struct Author {
 struct TipClock {
     after_commit: Option<Time>,
     latest: Time,
+    /// When another one may be asked for.
+    pause: Time,
     state: u64,
 }
 
@@ -106,7 +111,12 @@ impl Author {
     pub fn new(config: Config) -> Author {
         Author {
             tip_topic: Topic::tip(&config.publisher),
-            tip: TipClock { after_commit: None, latest: Time(0), state: config.jitter },
+            tip: TipClock {
+                after_commit: None,
+                latest: Time(0),
+                pause: Time(0),
+                state: config.jitter,
+            },
             config,
             queue: VecDeque::new(),
             queued: 0,
@@ -132,12 +142,13 @@ impl Author {
     /// Takes one input; effects are pushed to `out`.
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         match input {
+            Input::Drafts(_) if self.closing != Closing::No => {}
             Input::Drafts(drafts) => {
                 self.queued += drafts.iter().map(Draft::cost).sum::<usize>();
                 self.queue.extend(drafts);
             }
             Input::Sealed(commit) => self.sealed(now, commit, out),
-            Input::TipWanted => self.tip.latest = now.time,
+            Input::TipWanted => self.tip.wanted(),
             Input::Tick => {}
             Input::Close if self.closing == Closing::No => self.closing = Closing::Asked,
             Input::Close => {}
@@ -275,8 +286,13 @@ impl TipClock {
         self.after_commit.map_or(self.latest, |after| after.min(self.latest))
     }
 
+    fn wanted(&mut self) {
+        self.latest = self.latest.min(self.pause);
+    }
+
     fn made(&mut self, now: Time) {
         self.after_commit = None;
+        self.pause = now + TIP_PAUSE;
         // SplitMix64 (Steele, Lea, Flood 2014): spreads tips, protects nothing.
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -2,8 +2,7 @@
 //!
 //! A publisher has one stream, a relay many; the rules are the same. Packets are reference counted
 //! and never copied for a peer. A peer's queue is bounded in bytes: what does not fit is dropped,
-//! counted, and left out of the next MARK, so that the subscriber sees the hole. Nobody is waited
-//! for.
+//! counted, and left out of all MARKs, so that the subscriber sees the hole. Nobody is waited for.
 //!
 //! A publisher does not ping: it always has a tip to write, so a dead peer shows in unacknowledged
 //! data, and one that hangs takes no bytes for [`STALLED`].
@@ -27,6 +26,8 @@ use peer::Peer;
 
 /// How often unfinished writes are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Tips and control frames may pass a queue's bound by this much: they tell a peer of drops.
+const CONTROL_ROOM: usize = 1 << 20;
 
 /// Bounds that a user may set.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +130,8 @@ pub enum Output {
         /// Why.
         why: Closed,
     },
-    /// Somebody joined a stream whose last tip is outdated: its author should make one.
+    /// Somebody joined a stream whose last tip is outdated, or gets packets again after some were
+    /// dropped: its author should make a tip, so that the hole is known to be final.
     TipWanted(KeyId),
 }
 
@@ -201,9 +203,7 @@ impl FanOut {
     /// Takes one input; effects are pushed to `out`.
     pub fn handle(&mut self, now: Time, input: Input<'_>, out: &mut Vec<Output>) {
         match input {
-            Input::Connected { peer, selvedge } => {
-                self.peers.insert(peer, Peer::new(selvedge, now));
-            }
+            Input::Connected { peer, selvedge } => self.connected(now, peer, selvedge),
             Input::Subscribe { peer, prefix } => self.subscribe(now, peer, &prefix, out),
             Input::Cancel { peer, prefix } => {
                 self.interest.cancel(peer, &prefix);
@@ -251,25 +251,36 @@ impl FanOut {
         matched.len()
     }
 
+    fn connected(&mut self, now: Time, id: PeerId, selvedge: bool) {
+        let room = self.config.queue_bytes.saturating_add(CONTROL_ROOM);
+        let mut peer = Peer::new(selvedge, room, now);
+        self.streams.iter().for_each(|(key, stream)| peer.join(*key, stream.next));
+        self.peers.insert(id, peer);
+    }
+
     fn subscribe(&mut self, now: Time, id: PeerId, prefix: &[u8], out: &mut Vec<Output>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let tips = self.tips.range((Bytes::copy_from_slice(prefix), KeyId(0))..);
         let tips = tips.take_while(|(tip, _)| prefix.starts_with(b"$") && tip.starts_with(prefix));
         let joins = tips.filter(|(tip, _)| !self.interest.is_match(id, tip));
         let joins: Vec<KeyId> = joins.map(|(_, key)| *key).collect();
+        // Tips have no numbers.
+        let adds = !prefix.starts_with(b"$tip.") && !self.interest.is_match(id, prefix);
         match self.interest.subscribe(id, prefix) {
             Ok(true) => {}
             Ok(false) => return,
             Err(_) => return self.close(id, Closed::Subscriptions, out),
         }
-        // What was passed so far holds for the prefixes so far: say it before there is one more.
-        for (key, stream) in &self.streams {
-            self.queued += peer.mark_all(*key, stream.next);
+        if adds {
+            // What was not sent so far may match now: no MARK may cover it.
+            self.streams.iter().for_each(|(key, stream)| peer.join(*key, stream.next));
         }
         for key in joins {
             match self.streams.get(&key) {
-                Some(Stream { next, tip: Some((said, tip)) }) if said == next => {
-                    self.queued += peer.push_tip(tip) + peer.mark_tip(key, *next);
+                Some(Stream { next, tip: Some((said, tip)) })
+                    if said == next && peer.has_room(tip.len()) =>
+                {
+                    self.queued += peer.push(tip) + peer.mark_tip(key, *next);
                 }
                 _ => out.push(Output::TipWanted(key)),
             }
@@ -279,10 +290,8 @@ impl FanOut {
 
     fn pong(&mut self, now: Time, id: PeerId, context: &[u8], out: &mut Vec<Output>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.queued() < self.config.queue_bytes {
-            self.queued += peer.push_control(wire::pong(context));
-            self.write(now, id, out);
-        }
+        self.queued += peer.push_control(wire::pong(context));
+        self.write(now, id, out);
     }
 
     fn commit(&mut self, now: Time, commit: &Commit, out: &mut Vec<Output>) {
@@ -303,7 +312,7 @@ impl FanOut {
         for one_peer in hits.chunk_by(|a, b| a.0 == b.0) {
             let packets: SmallVec<[&Sealed; 4]> =
                 one_peer.iter().map(|(_, index)| &commit.packets[*index]).collect();
-            self.give(one_peer[0].0, &header, &packets);
+            self.give(one_peer[0].0, &header, &packets, out);
             self.write(now, one_peer[0].0, out);
         }
         hits.clear();
@@ -319,37 +328,41 @@ impl FanOut {
         self.interest.matching(packet.topic.as_bytes(), &mut matched);
         for id in &matched {
             let Some(peer) = self.peers.get_mut(id) else { continue };
-            self.queued += peer.push_tip(packet) + peer.mark_tip(header.key, next);
+            // What says that numbers were dropped is not dropped with them.
+            let room = self.config.queues_bytes.saturating_add(CONTROL_ROOM);
+            if self.queued + packet.len() > room || !peer.has_room(packet.len()) {
+                peer.drops(header.key);
+                continue;
+            }
+            self.queued += peer.push(packet) + peer.mark_tip(header.key, next);
             self.write(now, *id, out);
         }
         self.matched = matched;
     }
 
     /// Queues the packets of one commit that a peer matches, with the MARKs around them.
-    fn give(&mut self, id: PeerId, header: &Header, packets: &[&Sealed]) {
+    fn give(&mut self, id: PeerId, header: &Header, packets: &[&Sealed], out: &mut Vec<Output>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        let (key, start, end) = (header.key, header.start(), header.end());
         let bytes: usize = packets.iter().map(|packet| packet.len()).sum();
         let numbers: u64 = packets.iter().map(|packet| u64::from(packet.numbers)).sum();
         let full = |queued: usize, most: usize| queued > 0 && queued + bytes > most;
-        let dropped = match () {
-            () if full(peer.queued(), self.config.queue_bytes) => {
-                Some(&mut self.counters.dropped_peer_full)
+        let peer_full = full(peer.queued(), self.config.queue_bytes);
+        if peer_full || full(self.queued, self.config.queues_bytes) {
+            match peer_full {
+                true => self.counters.dropped_peer_full += numbers,
+                false => self.counters.dropped_all_full += numbers,
             }
-            () if full(self.queued, self.config.queues_bytes) => {
-                Some(&mut self.counters.dropped_all_full)
-            }
-            () => None,
-        };
-        if let Some(counter) = dropped {
-            *counter += numbers;
-            self.queued += peer.skip(header.key, header.start(), header.end());
-            return;
+            self.queued += peer.skip(key, start, end);
+            return peer.drops(key);
         }
         self.counters.queued += numbers;
-        self.queued += peer.mark_before(header.key, header.start());
+        self.queued += peer.mark_before(key, start);
+        if peer.resume(key) {
+            out.push(Output::TipWanted(key));
+        }
         self.queued += packets.iter().map(|packet| peer.push(packet)).sum::<usize>();
-        let whole = numbers == u64::from(header.n);
-        self.queued += peer.mark_after(header.key, header.end(), whole);
+        self.queued += peer.mark_after(key, start, end, numbers == u64::from(header.n));
     }
 
     /// Moves a stream on; a new one starts at `from` for everybody who is connected.
@@ -363,9 +376,10 @@ impl FanOut {
     }
 
     fn gone(&mut self, now: Time, key: KeyId, upto: Position, out: &mut Vec<Output>) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
-        let before = stream.next;
-        stream.next = before.max(upto);
+        let Some(stream) = self.streams.get_mut(&key).filter(|stream| stream.next < upto) else {
+            return;
+        };
+        let before = core::mem::replace(&mut stream.next, upto);
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             if let Some(peer) = self.peers.get_mut(&id) {
@@ -388,7 +402,8 @@ impl FanOut {
     }
 
     fn wrote(&mut self, now: Time, id: PeerId, done: bool, out: &mut Vec<Output>) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let writes = |peer: &&mut Peer| peer.writing_since().is_some();
+        let Some(peer) = self.peers.get_mut(&id).filter(writes) else { return };
         let written = peer.wrote(now, done);
         if done {
             self.writing -= 1;

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use crate::limits::{QUEUE_BYTES, WRITE_BYTES, WRITE_SLICES};
+use crate::limits::{WRITE_BYTES, WRITE_SLICES};
 use crate::seal::Sealed;
 use crate::wire::Mark;
 use crate::{KeyId, Position, Time};
@@ -12,9 +12,6 @@ use crate::{KeyId, Position, Time};
 /// The caller's name for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub u64);
-
-/// Control frames may pass the queue's bound by this much: they are what tells a peer of drops.
-const CONTROL_ROOM: usize = 1 << 20;
 
 /// Bytes that wait, and how many messages end with them.
 #[derive(Debug)]
@@ -37,11 +34,15 @@ struct Told {
     from: Position,
     /// All numbers in `from..sent` were sent as packets.
     sent: Position,
+    /// Something was dropped, and nothing but the drop was told since.
+    dropping: bool,
 }
 
 #[derive(Debug)]
 pub struct Peer {
     selvedge: bool,
+    /// Bytes in the queue above which not even control frames are added.
+    room: usize,
     queue: VecDeque<Slice>,
     /// Bytes in the queue and in the write under way.
     queued: usize,
@@ -52,9 +53,10 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(selvedge: bool, now: Time) -> Peer {
+    pub fn new(selvedge: bool, room: usize, now: Time) -> Peer {
         Peer {
             selvedge,
+            room,
             queue: VecDeque::new(),
             queued: 0,
             messages: 0,
@@ -78,9 +80,14 @@ impl Peer {
         self.writing.map(|_| self.progress)
     }
 
-    /// A stream begins for this peer at `from`.
+    /// Whether a control frame, or a tip, of `len` bytes may still be queued.
+    pub fn has_room(&self, len: usize) -> bool {
+        self.queued + len <= self.room
+    }
+
+    /// What is told of a stream begins anew at `from`.
     pub fn join(&mut self, key: KeyId, from: Position) {
-        self.told.insert(key, Told { from, sent: from });
+        self.told.insert(key, Told { from, sent: from, dropping: false });
     }
 
     /// Queues a packet. All that queue return the bytes added.
@@ -95,14 +102,12 @@ impl Peer {
         packet.len()
     }
 
-    /// Queues a tip: evidence of what was dropped, so it may pass the queue's bound a little.
-    pub fn push_tip(&mut self, tip: &Sealed) -> usize {
-        if self.queued > QUEUE_BYTES + CONTROL_ROOM { 0 } else { self.push(tip) }
-    }
-
-    /// Queues a control frame.
+    /// Queues a control frame, if there is room.
     pub fn push_control(&mut self, bytes: Bytes) -> usize {
         let len = bytes.len();
+        if !self.has_room(len) {
+            return 0;
+        }
         self.queue.push_back(Slice { bytes, messages: 0 });
         self.queued += len;
         len
@@ -116,10 +121,10 @@ impl Peer {
         }
     }
 
-    /// After the packets of a commit that ends at `end`: says so, unless all its numbers were sent.
-    pub fn mark_after(&mut self, key: KeyId, end: Position, whole: bool) -> usize {
+    /// After the packets of a commit `start..end`: says so, unless all its numbers were sent.
+    pub fn mark_after(&mut self, key: KeyId, start: Position, end: Position, whole: bool) -> usize {
         match self.told.get_mut(&key) {
-            Some(told) if whole => {
+            Some(told) if whole && told.sent >= start => {
                 told.sent = end;
                 0
             }
@@ -128,36 +133,49 @@ impl Peer {
         }
     }
 
-    /// With a tip: everything below `next` that matches was sent.
+    /// With a tip: everything below `next` that matches was sent, except what was dropped.
     pub fn mark_tip(&mut self, key: KeyId, next: Position) -> usize {
+        self.resume(key);
         self.mark(key, next)
     }
 
-    /// Before the prefixes change: closes the account of the old ones, and opens a new one.
-    pub fn mark_all(&mut self, key: KeyId, next: Position) -> usize {
-        let added = match self.told.get(&key) {
-            Some(told) if told.sent < next => self.mark(key, next),
-            _ => 0,
-        };
-        self.join(key, next);
-        added
-    }
-
-    /// Leaves `from..upto` out of the next MARK: it was dropped, or is gone.
+    /// Leaves `from..upto` out of all MARKs: it is gone.
     pub fn skip(&mut self, key: KeyId, from: Position, upto: Position) -> usize {
-        let added = self.mark_before(key, from);
-        self.join(key, upto);
+        let Some(told) = self.told.get(&key).copied() else { return 0 };
+        // One hole instead of many, and no flood of MARKs into a full queue.
+        let added = if told.dropping { 0 } else { self.mark_before(key, from) };
+        self.told.insert(key, Told { from: upto, sent: upto, ..told });
         added
     }
 
-    fn mark(&mut self, key: KeyId, upto: Position) -> usize {
-        let Some(told) = self.told.get_mut(&key) else { return 0 };
-        let mark = Mark { key, from: told.from, upto, flags: 0 };
-        *told = Told { from: upto, sent: upto };
-        if !self.selvedge || self.queued > QUEUE_BYTES + CONTROL_ROOM {
-            return 0;
+    /// Packets or a tip of this stream were dropped.
+    pub fn drops(&mut self, key: KeyId) {
+        if let Some(told) = self.told.get_mut(&key) {
+            told.dropping = true;
         }
-        self.push_control(mark.encode())
+    }
+
+    /// Something of this stream is queued again; whether something was dropped before it.
+    pub fn resume(&mut self, key: KeyId) -> bool {
+        let told = self.told.get_mut(&key);
+        told.is_some_and(|told| core::mem::take(&mut told.dropping))
+    }
+
+    /// Says that everything below `upto` was sent. Without room it is said with the next MARK.
+    fn mark(&mut self, key: KeyId, upto: Position) -> usize {
+        let Some(told) = self.told.get(&key).copied() else { return 0 };
+        let added = match self.selvedge {
+            true => {
+                let mark = Mark { key, from: told.from, upto, flags: 0 };
+                match self.push_control(mark.encode()) {
+                    0 => return 0,
+                    added => added,
+                }
+            }
+            false => 0,
+        };
+        self.told.insert(key, Told { from: upto, sent: upto, ..told });
+        added
     }
 
     /// Takes the next write from the queue, if none is under way.

@@ -11,8 +11,10 @@ mod cache;
 pub use budget::Budget;
 pub use cache::{Cache, CommitId, Verified};
 
+use alloc::vec::Vec;
+
 use crate::directory::{Directory, NoSpeaker};
-use crate::seal::{Malformed, Packet, signed_bytes};
+use crate::seal::{Commit, Malformed, Packet, signed_bytes};
 use crate::topic::Name;
 use crate::{Position, Time};
 
@@ -28,6 +30,12 @@ impl Trusted {
     /// The packet.
     pub fn packet(&self) -> &Packet {
         &self.packet
+    }
+
+    /// Its commit with this packet alone: a relay sends a tip on like this.
+    pub fn to_commit(&self) -> Commit {
+        let packets = Vec::from([self.packet.sealed()]);
+        Commit { header: *self.packet.header(), packets }
     }
 
     /// Who said it: the name that the directory gives its key, which the signature covers.

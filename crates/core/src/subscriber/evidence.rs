@@ -1,17 +1,17 @@
 //! What signed words say about numbers that did not come.
 //!
-//! A tip tells what its publisher still holds and how its epochs ended; the numbers of a topic
-//! (`tseq`) tell whether one of its messages was left out, whatever a MARK claims.
+//! A tip tells what its publisher still holds and how its epochs ended. Both its list of topics and
+//! the numbers of each topic tell of messages that were left out: no MARK passes those.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use super::heard::Step;
+use super::ranges::Ranges;
 use super::stream::Stream;
-use super::{Counters, Reason};
+use super::{Counters, Output, Reason};
 use crate::Position;
-use crate::limits::TOPICS_HEARD;
+use crate::limits::RANGES;
 use crate::seal::{Packet, Tip};
-use crate::topic::Topic;
 
 /// The newest tip of a stream.
 #[derive(Debug)]
@@ -44,104 +44,97 @@ impl NewestTip {
     }
 }
 
-/// The last message of each topic that came in one epoch.
-#[derive(Debug, Default)]
-pub struct Heard {
-    epoch: u64,
-    topics: BTreeMap<Topic, Last>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Last {
-    /// The number that the topic's next message has.
-    next_tseq: u64,
-    /// The number in the stream of its last message.
-    seq: u64,
-}
-
-impl Heard {
-    /// Notes a packet. If messages of its topic are missing before it: how many, and between which
-    /// numbers of the stream.
-    fn note(&mut self, packet: &Packet) -> Option<(u64, Position, Position)> {
-        let epoch = packet.header().epoch;
-        if epoch != self.epoch {
-            if epoch < self.epoch {
-                return None;
-            }
-            *self = Heard { epoch, topics: BTreeMap::new() };
-        }
-        let next_tseq = packet.tseq().saturating_add(u64::from(packet.count()));
-        let now = Last { next_tseq, seq: packet.last().seq };
-        let Some(last) = self.topics.get_mut(packet.topic()) else {
-            if self.topics.len() >= TOPICS_HEARD {
-                self.topics.clear(); // forgotten numbers judge nothing
-            }
-            self.topics.insert(packet.topic().clone(), now);
-            return None;
-        };
-        if now.seq <= last.seq {
-            return None;
-        }
-        let before = core::mem::replace(last, now);
-        let missing = packet.tseq().checked_sub(before.next_tseq)?;
-        let from = Position::new(epoch, before.seq.saturating_add(1));
-        (missing > 0 && packet.tseq() > 0).then(|| (missing, from, packet.start()))
-    }
-}
-
 impl Stream {
-    /// Notes a packet's topic numbers; the range in which messages of its topic are missing.
-    pub(super) fn step(&mut self, packet: &Packet) -> Option<(Position, Position)> {
-        let (missing, from, upto) = self.heard.note(packet)?;
-        // Declared lost, or not all numbers between are accounted for: nothing to object to.
-        let open = self.unaccounted(from.max(self.next), upto);
-        let explained = from < self.lost || open >= missing;
-        (!explained || self.next >= upto).then_some((from, upto))
-    }
-
-    /// Takes back what MARKs said about messages that the newest tip lists and that did not come.
-    pub(super) fn void_by_tip(&mut self, counters: &mut Counters) {
-        for (from, upto) in self.unseen() {
-            self.void(from, upto, counters);
+    /// Notes the topic number of a packet that is at hand, or was.
+    pub(super) fn note(&mut self, packet: &Packet, counters: &mut Counters, out: &mut Vec<Output>) {
+        let fills = |s: &Step| {
+            s.topic == *packet.topic() && s.from <= packet.start() && packet.start() < s.upto
+        };
+        if let Some(at) = self.steps.iter().position(fills) {
+            let rest = self.steps.swap_remove(at).split(packet);
+            self.steps.extend(rest.into_iter().flatten());
+        }
+        if let Some(step) = self.heard.packet(packet) {
+            self.object(step, counters, out);
         }
     }
 
-    /// Takes back what MARKs said about a range in which a message is known to be missing.
-    pub(super) fn void(&mut self, from: Position, upto: Position, counters: &mut Counters) {
-        if self.passed.touches(from, upto) {
-            counters.void_marks += 1;
-            self.passed.remove(from, upto);
-        }
-    }
-
-    /// The last messages of wanted topics, as the newest tip lists them, that did not come.
-    pub(super) fn unseen(&self) -> Vec<(Position, Position)> {
-        let Some(newest) = &self.tip else { return Vec::new() };
-        let recent = newest.tip.recent.iter();
-        let wanted = recent.filter(|said| self.wanted.iter().any(|p| p.matches(&said.topic)));
-        let places = wanted.map(|said| Position::new(newest.epoch, said.seq));
-        let missing = places.filter(|at| *at >= self.next && !self.holds(*at));
-        missing.map(|at| (at, Position::new(at.epoch, at.seq.saturating_add(1)))).collect()
-    }
-
-    /// Whether a message waits to be handed over.
-    fn holds(&self, at: Position) -> bool {
-        let commit = self.pending.range(..=at).next_back();
-        commit.is_some_and(|(_, commit)| commit.numbers().any(|(from, _)| from == at))
-    }
-
-    /// How many numbers of `from..upto` neither came nor are passed.
-    fn unaccounted(&self, from: Position, upto: Position) -> u64 {
-        if from >= upto {
-            return 0;
-        }
-        let mut have = self.passed.clone_within(from, upto);
-        for (_, commit) in self.pending.range(..upto) {
-            for (start, end) in commit.numbers().filter(|(start, _)| *start >= from) {
-                have.add(start, end);
+    /// Compares the newest tip's list of topics with what came.
+    pub(super) fn compare(&mut self, counters: &mut Counters, out: &mut Vec<Output>) {
+        let Some(newest) = &self.tip else { return };
+        let (epoch, next, more) = (newest.epoch, newest.tip.next, newest.tip.more);
+        let wanted = |topic| self.wanted.iter().any(|pattern| pattern.matches(topic));
+        let listed = newest.tip.recent.iter().filter(|said| said.seq < next && wanted(&said.topic));
+        for said in listed.cloned().collect::<Vec<_>>() {
+            let at = Position::new(epoch, said.seq);
+            let (before, is_new) = self.heard.listed(epoch, &said);
+            if let Some(step) = before {
+                self.object(step, counters, out);
+            }
+            if is_new && !self.has(at) {
+                let (topic, tseq) = (said.topic.detached(), said.tseq);
+                let step = Step { topic, tseq, missing: 1, from: at, upto: at.after() };
+                self.object(step, counters, out);
             }
         }
-        (upto.seq - from.seq).saturating_sub(have.count_within(from, upto))
+        if !more {
+            self.heard.listed_all(epoch, next);
+        }
+    }
+
+    /// Messages are missing: what lies behind is lost, what lies ahead is passed by no MARK.
+    pub(super) fn object(&mut self, step: Step, counters: &mut Counters, out: &mut Vec<Output>) {
+        if self.explains(&step) {
+            return;
+        }
+        let behind = self.behind.clone_within(step.from, step.upto.min(self.next));
+        if !self.plain && (!behind.is_empty() || self.passed.touches(step.from, step.upto)) {
+            counters.void_marks += 1;
+        }
+        for (from, upto) in behind.iter() {
+            self.lose(from, upto, Reason::Gap, out);
+        }
+        self.behind.remove(step.from, step.upto.min(self.next));
+        if self.explains(&step) {
+            return;
+        }
+        if step.upto > self.next {
+            self.steps.push(step);
+        } else {
+            // It is not known any more which numbers of this range came.
+            self.lose(step.from, step.upto, Reason::Gap, out);
+        }
+    }
+
+    /// Whether as many numbers as are missing were declared lost there.
+    pub(super) fn explains(&self, step: &Step) -> bool {
+        self.lost.count_within(step.from, step.upto) >= step.missing
+    }
+
+    /// The end of the step that `at` lies in.
+    pub(super) fn step_end(&self, at: Position) -> Option<Position> {
+        let around = self.steps.iter().filter(|step| step.from <= at && at < step.upto);
+        around.map(|step| step.upto).max()
+    }
+
+    /// What MARKs pass in `from..upto`, and no step contradicts.
+    pub(super) fn vouched(&self, from: Position, upto: Position) -> Ranges {
+        // Too many contradictions to remember: no MARK counts until they are settled.
+        if self.steps.len() >= RANGES {
+            return Ranges::default();
+        }
+        let mut vouched = self.passed.clone_within(from, upto);
+        self.steps.iter().for_each(|step| vouched.remove(step.from, step.upto));
+        vouched
+    }
+
+    /// Whether the message at `at` came.
+    fn has(&self, at: Position) -> bool {
+        if at < self.next {
+            return self.behind.end_at(at).is_none() && self.lost.end_at(at).is_none();
+        }
+        let commit = self.pending.range(..=at).next_back();
+        commit.is_some_and(|(_, commit)| commit.has(at))
     }
 
     /// How far, and why, a hole at `at` may be closed by the newest tip.

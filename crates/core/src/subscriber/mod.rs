@@ -7,6 +7,7 @@
 //! it.
 
 mod evidence;
+mod heard;
 mod pending;
 mod ranges;
 mod stream;
@@ -87,7 +88,8 @@ pub enum Output {
         /// Its first position.
         at: Position,
     },
-    /// The newest tip of its stream: a relay sends it on.
+    /// The newest tip of its stream, once everything before it was handed over, passed or declared
+    /// lost: a relay sends it on.
     Tip(Trusted),
     /// A packet of an earlier epoch than the position's: two processes share one key.
     Superseded {
@@ -124,7 +126,8 @@ pub enum Reason {
     Void,
     /// The epoch ended uncleanly: messages may have been sent that nobody can list.
     UncleanEnd,
-    /// Over links without MARKs: the topic's own numbers show a step.
+    /// The topic's own numbers show a step where nobody can tell more: over links without MARKs,
+    /// or in numbers that a MARK passed wrongly before.
     Gap,
     /// The directory no longer lists the key.
     Removed,
@@ -158,6 +161,8 @@ pub struct Counters {
     pub bad_tips: u64,
     /// MARKs that a tseq step or a tip contradicts.
     pub void_marks: u64,
+    /// Packets of a commit whose numbers another commit has: two processes share one key.
+    pub conflicts: u64,
 }
 
 /// The machine. See the module.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::open::Trusted;
-use crate::seal::{Entry, Header};
+use crate::seal::{Commit, Entry, Header};
 use crate::topic::Name;
 use crate::{KeyId, Position, Time};
 
@@ -25,6 +25,12 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// The commit as far as its packets came: what a relay hands to its fan-out.
+    pub fn to_commit(&self) -> Commit {
+        let packets = self.packets.iter().map(|trusted| trusted.packet().sealed()).collect();
+        Commit { header: self.header, packets }
+    }
+
     /// Each message's number, its packet, its number among its topic's, and its entry, in order.
     pub fn messages(&self) -> impl Iterator<Item = (u64, &Trusted, u64, Entry<'_>)> {
         let mut all: Vec<(u64, &Trusted, u64, Entry<'_>)> = Vec::new();
@@ -54,14 +60,17 @@ pub struct Pending {
     got: u16,
     /// Over links without MARKs: when to hand over what came.
     pub hand_over: Option<Time>,
+    /// Everything before it came, is passed, or was declared lost.
+    pub settled: Position,
 }
 
 impl Pending {
     pub fn new(header: Header) -> Pending {
-        Pending { header, packets: Vec::new(), got: 0, hand_over: None }
+        let settled = header.start();
+        Pending { header, packets: Vec::new(), got: 0, hand_over: None, settled }
     }
 
-    /// Adds a packet; false if it came before.
+    /// Adds a packet of this commit; false if it came before.
     pub fn add(&mut self, trusted: Trusted) -> bool {
         let packet = trusted.packet();
         let mut before = self.packets.iter().map(Trusted::packet);
@@ -79,26 +88,73 @@ impl Pending {
         self.packets.iter().map(|trusted| trusted.packet().wire().len()).sum()
     }
 
-    /// The first numbers from `next` on that neither came nor are passed.
-    pub fn missing(&self, next: Position, passed: &Ranges) -> Option<(Position, Position)> {
-        if self.got >= self.header.n {
+    /// The first numbers from `next` on that neither came nor are settled or `vouched` for.
+    pub fn missing(&self, next: Position, vouched: &Ranges) -> Option<(Position, Position)> {
+        if self.is_whole() {
             return None;
         }
-        let (start, end) = (next.max(self.header.start()), self.header.end());
-        let mut have = passed.clone_within(start, end);
-        for (from, upto) in self.numbers() {
-            have.add(from, upto);
+        let (mut from, end) = (next.max(self.settled), self.header.end());
+        let came = self.runs();
+        let mut came = came.iter().peekable();
+        loop {
+            while came.next_if(|(_, upto)| *upto <= from).is_some() {}
+            match (came.peek(), vouched.end_at(from)) {
+                (Some((start, upto)), _) if *start <= from => from = *upto,
+                (_, Some(upto)) => from = upto,
+                (next_run, None) if from < end => {
+                    let upto = next_run.map_or(end, |(start, _)| *start);
+                    let vouched = vouched.start_above(from).unwrap_or(end);
+                    return Some((from, upto.min(vouched).min(end)));
+                }
+                _ => return None,
+            }
         }
-        let from = have.end_at(start).unwrap_or(start);
-        (from < end).then(|| (from, have.start_above(from).unwrap_or(end).min(end)))
     }
 
-    /// The numbers that came, as runs.
-    pub fn numbers(&self) -> impl Iterator<Item = (Position, Position)> {
-        let at = |off: u16, more: u64| {
-            Position::new(self.header.epoch, self.header.first + u64::from(off) + more)
-        };
+    /// Whether every number of the commit came.
+    pub fn is_whole(&self) -> bool {
+        self.got >= self.header.n
+    }
+
+    /// Whether this number came.
+    pub fn has(&self, at: Position) -> bool {
+        self.numbers().any(|number| number == at)
+    }
+
+    /// The numbers that did not come, in order.
+    pub fn gaps(&self) -> Vec<(Position, Position)> {
+        let (mut from, mut gaps) = (self.header.start(), Vec::new());
+        for (start, upto) in self.runs() {
+            if from < start {
+                gaps.push((from, start));
+            }
+            from = upto;
+        }
+        if from < self.header.end() {
+            gaps.push((from, self.header.end()));
+        }
+        gaps
+    }
+
+    /// The numbers that came, as runs in rising order.
+    fn runs(&self) -> Vec<(Position, Position)> {
+        let mut numbers: Vec<Position> = self.numbers().collect();
+        if self.packets.len() > 1 {
+            numbers.sort_unstable();
+        }
+        let mut runs: Vec<(Position, Position)> = Vec::new();
+        for number in numbers {
+            match runs.last_mut() {
+                Some((_, upto)) if *upto == number => *upto = number.after(),
+                _ => runs.push((number, number.after())),
+            }
+        }
+        runs
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = Position> {
         let entries = self.packets.iter().flat_map(|trusted| trusted.packet().entries());
-        entries.map(move |entry| (at(entry.off, 0), at(entry.off, 1)))
+        let Header { epoch, first, .. } = self.header;
+        entries.map(move |entry| Position::new(epoch, first + u64::from(entry.off)))
     }
 }

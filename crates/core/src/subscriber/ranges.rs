@@ -1,4 +1,4 @@
-//! Sets of positions as disjoint ranges `from..upto`, for what MARKs pass.
+//! Sets of positions as disjoint ranges `from..upto`: what MARKs pass, what did not come.
 
 use alloc::collections::BTreeMap;
 
@@ -10,10 +10,25 @@ use crate::limits::RANGES;
 pub struct Ranges(BTreeMap<Position, Position>);
 
 impl Ranges {
-    /// Adds `from..upto`. Beyond the bound nothing is added: a claim forgotten is a hole, and a
-    /// hole is never silent.
-    pub fn add(&mut self, mut from: Position, mut upto: Position) {
-        if from >= upto || self.0.len() >= RANGES {
+    /// Adds `from..upto`. Of more than [`RANGES`] the highest are forgotten: what comes first is
+    /// needed first, and nobody's far claims displace it.
+    pub fn add_keeping_low(&mut self, from: Position, upto: Position) {
+        self.add(from, upto);
+        if self.0.len() > RANGES {
+            self.0.pop_last();
+        }
+    }
+
+    /// Adds `from..upto`. Of more than [`RANGES`] the lowest are forgotten.
+    pub fn add_keeping_high(&mut self, from: Position, upto: Position) {
+        self.add(from, upto);
+        if self.0.len() > RANGES {
+            self.0.pop_first();
+        }
+    }
+
+    fn add(&mut self, mut from: Position, mut upto: Position) {
+        if from >= upto {
             return;
         }
         if let Some((&start, &end)) = self.0.range(..=from).next_back()
@@ -86,7 +101,17 @@ impl Ranges {
 
     /// Whether any range reaches into `from..upto`.
     pub fn touches(&self, from: Position, upto: Position) -> bool {
-        self.0.range(..upto).next_back().is_some_and(|(_, end)| *end > from)
+        from < upto && self.0.range(..upto).next_back().is_some_and(|(_, end)| *end > from)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The ranges, in rising order.
+    pub fn iter(&self) -> impl Iterator<Item = (Position, Position)> {
+        self.0.iter().map(|(from, upto)| (*from, *upto))
     }
 }
 

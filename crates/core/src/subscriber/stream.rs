@@ -4,12 +4,14 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::evidence::{Heard, NewestTip};
+use super::evidence::NewestTip;
+use super::heard::{Heard, Step};
 use super::pending::{Delivery, Pending};
 use super::ranges::Ranges;
 use super::{Counters, LinkId, Lost, Output, Reason};
-use crate::limits::{HELD_BYTES, HOLE_PATIENCE};
+use crate::limits::{HELD_BYTES, HOLE_PATIENCE, PACKET_BYTES};
 use crate::open::Trusted;
+use crate::seal::Packet;
 use crate::topic::{Name, Pattern};
 use crate::wire::Mark;
 use crate::{KeyId, Position, Time};
@@ -36,17 +38,25 @@ pub struct Stream {
     shown: Position,
     /// Where the epoch before `next`'s was left.
     left: Option<Position>,
-    /// The end of the last `Lost`.
-    pub(super) lost: Position,
     links: BTreeMap<LinkId, Link>,
+    /// Whether no link sends MARKs, so that a packet or tip has to pass what lies before it. Stays
+    /// as it was while there is no link.
+    pub(super) plain: bool,
     pub(super) pending: BTreeMap<Position, Pending>,
     held: usize,
-    /// What MARKs pass, and what was declared lost inside a commit that waits.
+    /// What MARKs pass, or, over links without them, what lies before a packet.
     pub(super) passed: Ranges,
-    /// Over links without MARKs: numbers that a step in a topic's own numbers shows to be lost.
-    gaps: Ranges,
+    /// Numbers below `next` that were passed: nobody can deliver them any more.
+    pub(super) behind: Ranges,
+    /// Numbers that were declared lost.
+    pub(super) lost: Ranges,
     pub(super) tip: Option<NewestTip>,
+    /// The newest tip, until `next` reaches it: whoever hears it from us shall have heard all
+    /// before it.
+    announced: Option<Trusted>,
     pub(super) heard: Heard,
+    /// Messages at or above `next` that are known to be missing, whatever MARKs say.
+    pub(super) steps: Vec<Step>,
     /// The hole that links are given time to fill, and since when.
     waiting: Option<(Position, Time)>,
     /// When the caller will tick; kept here for the caller.
@@ -62,14 +72,17 @@ impl Stream {
             next,
             shown: next,
             left: None,
-            lost: Position::default(),
             links: BTreeMap::new(),
+            plain: true,
             pending: BTreeMap::new(),
             held: 0,
             passed: Ranges::default(),
-            gaps: Ranges::default(),
+            behind: Ranges::default(),
+            lost: Ranges::default(),
             tip: None,
+            announced: None,
             heard: Heard::default(),
+            steps: Vec::new(),
             waiting: None,
             timer: None,
         }
@@ -82,15 +95,14 @@ impl Stream {
     /// This link carries the stream.
     pub fn link(&mut self, link: LinkId, selvedge: bool) {
         self.links.entry(link).or_insert(Link { selvedge, shown: Position::default() });
+        self.plain = self.links.values().all(|link| !link.selvedge);
     }
 
     pub fn unlink(&mut self, link: LinkId) {
         self.links.remove(&link);
-    }
-
-    /// Whether no link sends MARKs, so that a packet or tip has to pass what lies before it.
-    fn is_plain(&self) -> bool {
-        self.links.values().all(|link| !link.selvedge)
+        if !self.links.is_empty() {
+            self.plain = self.links.values().all(|link| !link.selvedge);
+        }
     }
 
     fn shows(&mut self, link: LinkId, upto: Position) {
@@ -102,8 +114,11 @@ impl Stream {
     pub fn mark(&mut self, link: LinkId, mark: &Mark, counters: &mut Counters) {
         self.link(link, true);
         self.shows(link, mark.upto);
-        self.passed.add(mark.from.max(self.next), mark.upto);
-        self.void_by_tip(counters);
+        let from = mark.from.max(self.next);
+        if self.steps.iter().any(|step| from < step.upto && step.from < mark.upto) {
+            counters.void_marks += 1;
+        }
+        self.passed.add_keeping_low(from, mark.upto);
     }
 
     pub fn packet(
@@ -120,29 +135,35 @@ impl Stream {
             return self.below(&trusted, counters, out);
         }
         self.shown = self.shown.max(header.end());
+        if self.plain {
+            // Over such links nothing else will tell what lies between.
+            self.passed.add_keeping_low(self.next, header.start());
+            self.shows(link, if packet.is_tip() { header.end() } else { header.start() });
+        }
         if packet.is_tip() {
-            self.shows(link, header.end());
             return self.tip(trusted, counters, out);
         }
         self.shows(link, header.start());
-        let step = self.step(packet);
+        self.note(packet, counters, out);
         if packet.last() < self.next {
-            match step.filter(|_| self.is_plain()) {
-                // Handed over without it: what comes too late over such a link is lost.
-                Some(_) => self.lose(packet.start(), after(packet.last()), Reason::Gap, out),
-                None => counters.duplicates += 1,
-            }
-            return;
-        }
-        if self.is_plain() {
-            if let Some((from, upto)) = step.filter(|(_, upto)| *upto > self.next) {
-                self.gaps.add(from.max(self.next), upto);
-            }
-            self.passed.add(self.next, header.start());
-        } else if let Some((from, upto)) = step {
-            self.void(from, upto, counters);
+            return self.late(packet, counters, out);
         }
         self.hold(now, trusted, counters);
+    }
+
+    /// A packet that comes after its numbers were passed: only now it shows that they mattered.
+    fn late(&mut self, packet: &Packet, counters: &mut Counters, out: &mut Vec<Output>) {
+        let epoch = packet.header().epoch;
+        let at = |off: u16| Position::new(epoch, packet.header().first + u64::from(off));
+        let mut passed = false;
+        for number in packet.entries().map(|entry| at(entry.off)) {
+            if self.behind.end_at(number).is_some() {
+                passed = true;
+                self.behind.remove(number, number.after());
+                self.lose(number, number.after(), Reason::Gap, out);
+            }
+        }
+        counters.duplicates += u64::from(!passed);
     }
 
     /// Keeps a packet until its commit can be handed over.
@@ -150,12 +171,21 @@ impl Stream {
         let packet = trusted.packet();
         let header = *packet.header();
         let bytes = packet.wire().len();
-        if header.start() > self.next && self.held + bytes > HELD_BYTES {
+        // What is wanted next has room beside what waits for it.
+        let room = if header.start() > self.next { HELD_BYTES } else { HELD_BYTES + PACKET_BYTES };
+        if self.held > 0 && self.held + bytes > room {
             counters.held_full += 1;
+            let (topic, tseq) = (packet.topic().detached(), packet.tseq());
+            let (from, upto) = (packet.start(), packet.last().after());
+            let missing = u64::from(packet.count());
+            return self.steps.push(Step { topic, tseq, missing, from, upto });
+        }
+        let hand_over = self.plain.then(|| now + HAND_OVER);
+        let commit = self.pending.entry(header.start()).or_insert_with(|| Pending::new(header));
+        if commit.header != header {
+            counters.conflicts += 1;
             return;
         }
-        let hand_over = self.is_plain().then(|| now + HAND_OVER);
-        let commit = self.pending.entry(header.start()).or_insert_with(|| Pending::new(header));
         commit.hand_over = commit.hand_over.or(hand_over);
         match commit.add(trusted) {
             true => self.held += bytes,
@@ -172,24 +202,16 @@ impl Stream {
             counters.duplicates += 1;
             return;
         }
-        let end = trusted.packet().header().end();
         self.tip = Some(tip);
-        out.push(Output::Tip(trusted));
-        if self.is_plain() {
-            for (from, upto) in self.unseen() {
-                self.gaps.add(from, upto);
-            }
-            self.passed.add(self.next, end);
-        } else {
-            self.void_by_tip(counters);
-        }
+        self.announced = Some(trusted);
+        self.compare(counters, out);
     }
 
     /// A packet of an epoch that this stream has left.
     fn below(&self, trusted: &Trusted, counters: &mut Counters, out: &mut Vec<Output>) {
         let packet = trusted.packet();
         let epoch = packet.header().epoch;
-        let known = |left: Position| epoch < left.epoch || packet.last() <= left;
+        let known = |left: Position| epoch < left.epoch || packet.last() < left;
         if self.left.is_some_and(known) {
             counters.duplicates += 1;
         } else {
@@ -201,7 +223,7 @@ impl Stream {
 
     /// Moves on as far as possible; returns when to try again without a new input.
     pub fn advance(&mut self, now: Time, out: &mut Vec<Output>) -> Option<Time> {
-        loop {
+        let timer = loop {
             let front = self.pending.first_key_value().map(|(start, commit)| (*start, commit));
             let moved = match front {
                 Some((_, commit)) if commit.header.end() <= self.next => {
@@ -212,32 +234,38 @@ impl Stream {
                 front => self.between_commits(now, front.map(|(start, _)| start), out),
             };
             if let Err(timer) = moved {
-                return timer;
+                break timer;
             }
-        }
+        };
+        let next = self.next;
+        let reached = |tip: &mut Trusted| tip.packet().header().end() <= next;
+        out.extend(self.announced.take_if(reached).map(Output::Tip));
+        timer
     }
 
     /// `next` lies in the commit that waits first: hand it over, if nothing of it is missing.
     fn inside_commit(&mut self, now: Time, out: &mut Vec<Output>) -> Result<(), Option<Time>> {
         let Some((_, commit)) = self.pending.first_key_value() else { return Err(None) };
-        let (end, hand_over) = (commit.header.end(), commit.hand_over);
-        match commit.missing(self.next, &self.passed) {
-            None => self.deliver(out),
-            Some((from, to)) if self.gaps.end_at(from).is_some() => {
-                let to = self.gaps.end_at(from).unwrap_or(to).min(to);
-                self.lose(from, to, Reason::Gap, out);
-                self.passed.add(from, to);
-            }
-            Some(_) if hand_over.is_some_and(|due| due <= now) => {
-                self.passed.add(self.next, end);
-            }
-            Some((from, to)) => match self.close(now, from, to) {
-                Ok((to, reason)) => {
-                    self.lose(from, to, reason, out);
-                    self.passed.add(from, to);
-                }
-                Err(timer) => return Err(earliest(timer, hand_over)),
-            },
+        let due = commit.hand_over.filter(|_| self.plain);
+        let vouched = self.vouched(self.next, commit.header.end());
+        let Some((from, to)) = commit.missing(self.next, &vouched) else {
+            self.deliver(out);
+            return Ok(());
+        };
+        let to = if let Some(end) = self.step_end(from).filter(|_| self.plain) {
+            let to = to.min(end);
+            self.lose(from, to, Reason::Gap, out);
+            to
+        } else if due.is_some_and(|due| due <= now) {
+            let step = self.steps.iter().map(|step| step.from).filter(|step| *step > from).min();
+            step.map_or(to, |step| to.min(step))
+        } else {
+            let (to, reason) = self.close(now, from, to).map_err(|timer| earliest(timer, due))?;
+            self.lose(from, to, reason, out);
+            to
+        };
+        if let Some(mut commit) = self.pending.first_entry() {
+            commit.get_mut().settled = to;
         }
         Ok(())
     }
@@ -253,19 +281,20 @@ impl Stream {
         if self.next >= bound {
             return Err(None);
         }
-        if let Some(end) = self.gaps.end_at(self.next) {
-            let (from, to) = (self.next, end.min(bound));
-            self.lose(from, to, Reason::Gap, out);
+        let vouched = self.vouched(self.next, bound);
+        if let Some(to) = self.step_end(self.next).filter(|_| self.plain) {
+            let to = to.min(bound);
+            self.lose(self.next, to, Reason::Gap, out);
             self.move_to(to);
-        } else if let Some(end) = self.passed.end_at(self.next) {
-            let gap = self.gaps.start_above(self.next).unwrap_or(end);
-            self.move_to(end.min(bound).min(gap));
-            out.push(Output::Passed { key: self.key, upto: self.next });
+        } else if let Some(to) = vouched.end_at(self.next) {
+            self.behind.add_keeping_high(self.next, to);
+            self.move_to(to);
+            out.push(Output::Passed { key: self.key, upto: to });
         } else if let Some(following) = self.clean_end().filter(|epoch| *epoch <= bound.epoch) {
             self.move_to(Position::new(following, 0));
             out.push(Output::Passed { key: self.key, upto: self.next });
         } else {
-            let hole = self.passed.start_above(self.next).map_or(bound, |start| start.min(bound));
+            let hole = vouched.start_above(self.next).unwrap_or(bound);
             let (to, reason) = self.close(now, self.next, hole)?;
             self.lose(self.next, to, reason, out);
             self.move_to(to);
@@ -276,6 +305,14 @@ impl Stream {
     fn deliver(&mut self, out: &mut Vec<Output>) {
         let from = self.next;
         let Some(commit) = self.take_front() else { return };
+        if !commit.is_whole() {
+            for (start, upto) in commit.gaps() {
+                self.behind.add_keeping_high(start.max(from), upto);
+            }
+            for (start, upto) in self.lost.clone_within(from, commit.header.end()).iter() {
+                self.behind.remove(start, upto);
+            }
+        }
         self.move_to(commit.header.end());
         out.push(Output::Deliver(Delivery {
             key: self.key,
@@ -300,11 +337,20 @@ impl Stream {
         self.shown = self.shown.max(next);
         self.waiting = None;
         self.passed.forget_below(next);
-        self.gaps.forget_below(next);
+        self.steps.retain(|step| step.upto > next);
     }
 
-    fn lose(&mut self, from: Position, to: Position, reason: Reason, out: &mut Vec<Output>) {
-        self.lost = self.lost.max(to);
+    pub(super) fn lose(
+        &mut self,
+        from: Position,
+        to: Position,
+        reason: Reason,
+        out: &mut Vec<Output>,
+    ) {
+        self.lost.add_keeping_high(from, to);
+        let mut steps = core::mem::take(&mut self.steps);
+        steps.retain(|step| !self.explains(step));
+        self.steps = steps;
         let publisher = self.publisher.clone();
         out.push(Output::Lost(Lost { key: self.key, publisher, from, to, reason }));
     }
@@ -343,11 +389,11 @@ impl Stream {
                 self.lose(self.next, start, Reason::Removed, out);
                 self.move_to(start);
             }
-            while let Some((_, commit)) = self.pending.first_key_value()
-                && let Some((from, to)) = commit.missing(self.next, &self.passed)
+            while let Some(mut commit) = self.pending.first_entry()
+                && let Some((from, to)) = commit.get().missing(self.next, &self.passed)
             {
+                commit.get_mut().settled = to;
                 self.lose(from, to, Reason::Removed, out);
-                self.passed.add(from, to);
             }
             self.deliver(out);
         }
@@ -355,10 +401,6 @@ impl Stream {
             self.lose(self.next, self.shown, Reason::Removed, out);
         }
     }
-}
-
-fn after(position: Position) -> Position {
-    Position::new(position.epoch, position.seq.saturating_add(1))
 }
 
 fn earliest(a: Option<Time>, b: Option<Time>) -> Option<Time> {

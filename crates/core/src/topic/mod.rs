@@ -75,6 +75,11 @@ impl Topic {
         core::str::from_utf8(&self.0).unwrap_or_default() // the grammar is ASCII
     }
 
+    /// The same topic in memory of its own: a topic that came keeps a whole read buffer alive.
+    pub fn detached(&self) -> Topic {
+        Topic(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The bytes of the topic frame.
     pub fn as_bytes(&self) -> &Bytes {
         &self.0

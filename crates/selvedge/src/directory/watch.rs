@@ -33,7 +33,15 @@ pub struct Watched {
     pub directory: watch::Receiver<Arc<Directory>>,
     /// How it is doing; a new value after every look, at least every two seconds.
     pub health: watch::Receiver<Health>,
+    wake: Arc<Notify>,
     task: JoinHandle<()>,
+}
+
+impl Watched {
+    /// Looks at the files soon, whether or not anything seems to have changed.
+    pub fn look(&self) {
+        self.wake.notify_one();
+    }
 }
 
 impl Drop for Watched {
@@ -83,13 +91,14 @@ pub(super) fn start(
     };
     let (publish, directory) = watch::channel(directory);
     let (publish_health, health) = watch::channel(looker.health.clone());
+    let woken = wake.clone();
     let task = runtime.spawn(async move {
-        let lost = keep_current(looker, &wake, poll, &publish, &publish_health).await;
+        let lost = keep_current(looker, &woken, poll, &publish, &publish_health).await;
         if let Err(error) = lost {
             warn!(%error, "the directory is no longer watched");
         }
     });
-    Ok(Watched { directory, health, task })
+    Ok(Watched { directory, health, wake, task })
 }
 
 /// Looks whenever something was touched, a poll is due, or the loader wants a second look.
@@ -320,6 +329,18 @@ mod tests {
         let mut directory = watched.directory.clone();
         let revoked = directory.wait_for(|directory| directory.revoked().count() == 1);
         assert!(timeout(Duration::from_secs(20), revoked).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn it_looks_when_told_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("endpoints.toml");
+        fs::write(&path, text("first")).unwrap();
+        let refuse: Maker = |_| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+        let watched = start(&path, None, refuse, NEVER).unwrap();
+        fs::write(&path, text("second")).unwrap();
+        watched.look();
+        seen(&watched, "second").await;
     }
 
     #[tokio::test]

@@ -98,7 +98,6 @@ impl Outlet {
         for (peer, said) in batch {
             self.said(peer, said);
         }
-        self.counters.store(&self.fan_out);
     }
 
     /// The streams that somebody joined and whose authors should make a tip.
@@ -178,6 +177,7 @@ impl Outlet {
             }
         }
         self.effects = effects;
+        self.counters.store(&self.fan_out);
     }
 
     /// Writes inline what the socket takes; the peer's task does the rest.

@@ -28,6 +28,8 @@ pub struct Level {
     closed: AtomicBool,
     room: Notify,
     waiting: AtomicUsize,
+    /// What the last draft that was refused would have taken.
+    refused: AtomicUsize,
 }
 
 /// Why a draft was not taken.
@@ -56,6 +58,7 @@ pub fn intake(limit: usize) -> (Intake, Outtake) {
         closed: AtomicBool::new(false),
         room: Notify::new(),
         waiting: AtomicUsize::new(0),
+        refused: AtomicUsize::new(0),
     });
     let outtake = Outtake {
         queue: receiver,
@@ -76,6 +79,7 @@ impl Intake {
         let cost = draft.cost();
         let before = self.level.bytes.fetch_add(cost, Ordering::AcqRel);
         if before > 0 && before + cost > self.level.limit {
+            self.level.refused.store(cost, Ordering::Release);
             self.level.give_back(cost);
             return Err(NotTaken::Full);
         }
@@ -85,16 +89,14 @@ impl Intake {
         Ok(ticket)
     }
 
-    /// Waits until there is room, or no use in waiting.
+    /// Waits until there is room for what was refused last, or no use in waiting.
     pub async fn ready(&self) {
         let level = &self.level;
         level.waiting.fetch_add(1, Ordering::AcqRel);
         let mut room = std::pin::pin!(level.room.notified());
         loop {
             room.as_mut().enable(); // before looking, so that no wake-up is missed
-            if level.bytes.load(Ordering::Acquire) < level.limit
-                || level.closed.load(Ordering::Acquire)
-            {
+            if level.has_room() || level.closed.load(Ordering::Acquire) {
                 break;
             }
             room.as_mut().await;
@@ -116,6 +118,12 @@ impl Intake {
 }
 
 impl Level {
+    fn has_room(&self) -> bool {
+        let bytes = self.bytes.load(Ordering::Acquire);
+        let wanted = self.refused.load(Ordering::Acquire);
+        bytes == 0 || bytes < self.limit && bytes + wanted <= self.limit
+    }
+
     fn give_back(&self, cost: usize) {
         self.bytes.fetch_sub(cost, Ordering::AcqRel);
         if self.waiting.load(Ordering::Acquire) > 0 {
@@ -202,5 +210,20 @@ mod tests {
         let (_, drafts) = tokio::join!(intake.ready(), outtake.take());
         assert_eq!(drafts.unwrap().len(), 1);
         assert_eq!(intake.put(draft(vec![])), Ok(1));
+    }
+
+    #[tokio::test]
+    async fn room_means_room_for_what_was_refused() {
+        let (intake, mut outtake) = intake(1_000);
+        assert_eq!(intake.put(draft(vec![0; 100])), Ok(0));
+        assert_eq!(intake.put(draft(vec![0; 890])), Err(NotTaken::Full));
+        tokio::select! {
+            biased;
+            () = intake.ready() => panic!("there is no room yet"),
+            () = std::future::ready(()) => {}
+        }
+        let (_, drafts) = tokio::join!(intake.ready(), outtake.take());
+        assert_eq!(drafts.unwrap().len(), 1);
+        assert_eq!(intake.put(draft(vec![0; 890])), Ok(1));
     }
 }

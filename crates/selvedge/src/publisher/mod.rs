@@ -240,7 +240,7 @@ impl Publisher {
         if fork::count() != shared.forks {
             return Err(PublishError::Forked);
         }
-        shared.permitted.load().check(&shared.name, &message.topic)?;
+        self.check(&message.topic)?;
         if message.body.len() > shared.body_bytes {
             let (bytes, limit) = (message.body.len(), shared.body_bytes);
             return Err(PublishError::BodyTooLarge { bytes, limit });
@@ -254,7 +254,15 @@ impl Publisher {
         }
     }
 
-    /// Waits until the intake has room.
+    /// Whether this service may say anything on `topic` now, as [`Publisher::send`] would judge.
+    ///
+    /// # Errors
+    /// [`PublishError::Reserved`], [`PublishError::Denied`] or [`PublishError::Scheme`].
+    pub fn check(&self, topic: &Topic) -> Result<(), PublishError> {
+        self.shared.permitted.load().check(&self.shared.name, topic)
+    }
+
+    /// Waits until the intake has room for what was refused last.
     pub async fn ready(&self) {
         self.shared.intake.ready().await;
     }

@@ -1,0 +1,55 @@
+//! One file for each command: its arguments, and `run`.
+
+pub mod check;
+pub mod keygen;
+pub mod pubkey;
+pub mod publish;
+pub mod relay;
+pub mod tail;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use selvedge::directory::Directory;
+use selvedge::{Name, StartError};
+
+/// Runs a command that talks to others.
+///
+/// What is still under way when it returns is left behind: reading standard input, or writing to
+/// somebody who does not read, may take for ever.
+fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    // One more than may be stuck in a write to standard output: signals are still heard then.
+    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(threads).enable_all().build()?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Fails at the first of `names` that is no relay of `directory`.
+fn known_relays<'a>(
+    directory: &Directory,
+    names: impl IntoIterator<Item = &'a Name>,
+) -> Result<(), StartError> {
+    known("relay", names, |name| directory.relay(name).is_some())
+}
+
+/// Fails at the first of `names` that is no service of `directory`.
+fn known_services<'a>(
+    directory: &Directory,
+    names: impl IntoIterator<Item = &'a Name>,
+) -> Result<(), StartError> {
+    known("service", names, |name| directory.service(name).is_some())
+}
+
+fn known<'a>(
+    kind: &'static str,
+    names: impl IntoIterator<Item = &'a Name>,
+    is_known: impl Fn(&str) -> bool,
+) -> Result<(), StartError> {
+    match names.into_iter().find(|name| !is_known(name.as_str())) {
+        Some(name) => Err(StartError::Unknown { kind, name: name.clone() }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,58 @@
+//! `selvedge`: one binary to operate a fabric. It parses, calls and prints.
+//!
+//! Exit codes: 0 good; 1 a finding or failure, its reason on standard error; 2 wrong usage.
+
+mod commands;
+mod logging;
+mod notices;
+mod options;
+mod output;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use commands::{check, keygen, pubkey, publish, relay, tail};
+use options::Common;
+
+/// A brokerless pub/sub fabric: signed messages, a shared directory, no broker.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Keygen(keygen::Args),
+    Pubkey(pubkey::Args),
+    Check(check::Args),
+    Publish(publish::Args),
+    Tail(tail::Args),
+    Relay(relay::Args),
+}
+
+fn main() -> ExitCode {
+    let Cli { common, command } = Cli::parse();
+    let outcome = match &command {
+        Command::Keygen(args) => keygen::run(args),
+        Command::Pubkey(args) => pubkey::run(args),
+        Command::Check(args) => check::run(args, &common),
+        Command::Publish(args) => publish::run(args, &common),
+        Command::Tail(args) => tail::run(args, &common),
+        Command::Relay(args) => relay::run(args, &common),
+    };
+    match outcome {
+        Ok(code) => code,
+        // Whoever reads has enough, as `| head` does.
+        Err(error) if error.is::<output::ReaderGone>() => ExitCode::SUCCESS,
+        Err(error) => {
+            output::say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What several commands are told: where the directory, the state and the key are.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use selvedge::{Name, keys, state};
+use tracing_subscriber::filter::LevelFilter;
+
+/// Where the directory is unless somebody says.
+const DIRECTORY: &str = "/etc/selvedge/endpoints.toml";
+
+/// Options of every command, before or after its name.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// The directory of who speaks [default: /etc/selvedge/endpoints.toml]
+    #[arg(long, global = true, value_name = "PATH", env = "SELVEDGE_DIRECTORY")]
+    #[arg(hide_env_values = true)]
+    directory: Option<PathBuf>,
+    /// The folder of what must be remembered [default: $STATE_DIRECTORY, else the XDG state folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// How much is logged on standard error [default: warn; of a relay: info]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log: Option<Level>,
+    /// One JSON object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it, and would be repeated in the help")]
+pub enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Common {
+    /// The path of the directory's main file.
+    pub fn directory(&self) -> &Path {
+        self.directory.as_deref().unwrap_or(Path::new(DIRECTORY))
+    }
+
+    /// The folder of a service's state.
+    pub fn state_folder(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(state::default_folder)
+    }
+}
+
+/// Which key a service or relay signs with.
+#[derive(Clone, Debug, clap::Args)]
+pub struct KeyFile {
+    /// Its private key [default: NAME.key in $CREDENTIALS_DIRECTORY, else in /etc/selvedge/keys]
+    #[arg(long, value_name = "FILE", env = "SELVEDGE_KEY", hide_env_values = true)]
+    key: Option<PathBuf>,
+}
+
+impl KeyFile {
+    /// The path of the key of `name`.
+    pub fn path(&self, name: &Name) -> PathBuf {
+        self.key.clone().unwrap_or_else(|| keys::find(name))
+    }
+}
+
+impl From<Level> for LevelFilter {
+    fn from(level: Level) -> LevelFilter {
+        match level {
+            Level::Off => LevelFilter::OFF,
+            Level::Error => LevelFilter::ERROR,
+            Level::Warn => LevelFilter::WARN,
+            Level::Info => LevelFilter::INFO,
+            Level::Debug => LevelFilter::DEBUG,
+            Level::Trace => LevelFilter::TRACE,
+        }
+    }
+}
+
+/// Parses a number of seconds, which may have a fraction.
+///
+/// # Errors
+/// What is expected instead.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "a number of seconds is expected, such as 5 or 0.5".to_owned())
+}
