@@ -194,10 +194,8 @@ async fn f6_connection_flood() {
     victim.still_serves().await;
     // And so does this address, once its strangers are gone.
     drop(strangers);
-    until("them to be gone", || {
-        victim.count("handshakes_failed") == HANDSHAKES_PER_ADDRESS as u64
-    })
-    .await;
+    until("them to be gone", || victim.count("handshakes_failed") == HANDSHAKES_PER_ADDRESS as u64)
+        .await;
     let mut peer = Raw::connect_from(2, victim.address()).await;
     peer.shake_hands(true).await;
 }

@@ -198,8 +198,12 @@ async fn a_stream_through_a_libzmq_proxy_is_whole_and_in_order() {
     heard(&publisher, "web.a").await;
     let speaker = tokio::spawn(async move {
         for at in 0..1_000 {
-            say(&publisher, ["web.a", "web.b", "web.c"][at % 3], at as u64 * 10..at as u64 * 10 + 10)
-                .await;
+            say(
+                &publisher,
+                ["web.a", "web.b", "web.c"][at % 3],
+                at as u64 * 10..at as u64 * 10 + 10,
+            )
+            .await;
         }
         publisher
     });

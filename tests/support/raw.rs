@@ -109,7 +109,8 @@ pub fn giant(flags: u8) -> [u8; 9] {
 pub fn garbage(seed: u64, count: usize) -> Vec<u8> {
     let mut state = seed;
     let byte = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     };
     std::iter::repeat_with(byte).take(count).collect()

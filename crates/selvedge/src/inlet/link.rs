@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use selvedge_core::directory::Endpoint;
-use selvedge_core::limits::{
-    HANDSHAKE, PING_AFTER, PINGS_MISSED, READ_BYTES, RECONNECT_MAX, RECONNECT_MIN,
-};
+use selvedge_core::limits::{HANDSHAKE, PING_AFTER, PINGS_MISSED, RECONNECT_MAX, RECONNECT_MIN};
 use selvedge_core::open::{Blame, Budget};
 use selvedge_core::subscriber::LinkId;
 use selvedge_core::topic::Name;
@@ -22,10 +20,7 @@ use super::plan::Plan;
 use super::{Item, Notice, Notices, Said};
 use crate::clock::Clock;
 use crate::counters::LinkCounters;
-use crate::net::{self, Stream};
-
-/// The read buffer of an idle link; it grows with what comes, up to [`READ_BYTES`].
-const READ_MIN: usize = 4 * 1_024;
+use crate::net::{self, ReadBuffer, Stream};
 
 /// Names links, in the whole process.
 static LINKS: AtomicU64 = AtomicU64::new(1);
@@ -68,9 +63,7 @@ struct Link<'a> {
     id: LinkId,
     stream: Stream,
     connection: Connection,
-    buffer: BytesMut,
-    /// How much to make room for.
-    want: usize,
+    buffer: ReadBuffer,
     events: Vec<Event>,
     peer: Peer,
     subscribed: std::collections::BTreeSet<Bytes>,
@@ -157,8 +150,7 @@ impl Runner {
             id,
             stream,
             connection: Connection::new(Role::Subscriber, limits),
-            buffer: BytesMut::new(),
-            want: READ_MIN,
+            buffer: ReadBuffer::default(),
             events: Vec::new(),
             peer: Peer { minor: 0, selvedge: false },
             subscribed: Default::default(),
@@ -169,7 +161,7 @@ impl Runner {
         };
         loop {
             link.read().await?;
-            let fault = link.connection.handle(&mut link.buffer, &mut link.events).err();
+            let fault = link.connection.handle(link.buffer.bytes(), &mut link.events).err();
             let ready = link.events.iter().position(|event| matches!(event, Event::Ready(_)));
             // What follows READY stays for run().
             for event in link.events.drain(..ready.map_or(link.events.len(), |at| at + 1)) {
@@ -215,25 +207,9 @@ impl Link<'_> {
     }
 
     async fn read(&mut self) -> Result<(), Ended> {
-        loop {
-            self.stream.readable().await?;
-            if self.buffer.capacity() - self.buffer.len() < self.want {
-                self.buffer.reserve(self.want);
-            }
-            let room = self.buffer.capacity() - self.buffer.len();
-            match self.stream.try_read(&mut self.buffer) {
-                Ok(0) => return Err(Ended::Closed),
-                Ok(count) => {
-                    self.want = match count {
-                        _ if count == room => (self.want * 4).min(READ_BYTES),
-                        _ if count < self.want / 8 => (self.want / 2).max(READ_MIN),
-                        _ => self.want,
-                    };
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
+        match self.buffer.fill(&self.stream).await? {
+            0 => Err(Ended::Closed),
+            _ => Ok(()),
         }
     }
 
@@ -247,7 +223,7 @@ impl Link<'_> {
                 read = self.read() => {
                     read?;
                     (pinged, silent_until) = (0, self.silence());
-                    let fault = self.connection.handle(&mut self.buffer, &mut self.events);
+                    let fault = self.connection.handle(self.buffer.bytes(), &mut self.events);
                     self.take().await?;
                     fault?;
                 }
