@@ -73,6 +73,22 @@ struct Link<'a> {
     trusted_any: bool,
 }
 
+/// Counts a link that is up; and down, however it ends.
+struct Up(Arc<LinkCounters>);
+
+impl Up {
+    fn new(counters: &Arc<LinkCounters>) -> Up {
+        counters.link_up();
+        Up(counters.clone())
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.0.link_down();
+    }
+}
+
 /// Refusals of one reason since the last notice.
 struct Repeats {
     last: Instant,
@@ -83,10 +99,10 @@ impl Runner {
     /// Until it is dropped.
     pub async fn run(mut self) {
         let mut delay = RECONNECT_MIN;
-        loop {
+        'again: loop {
             let endpoints = self.plan.borrow_and_update().endpoints.clone();
             for endpoint in &endpoints {
-                let (why, trusted) = self.attempt(endpoint).await;
+                let (why, trusted) = self.attempt(endpoint, &endpoints).await;
                 if trusted {
                     delay = RECONNECT_MIN;
                 }
@@ -95,7 +111,10 @@ impl Runner {
                 self.notices.tell(Notice::Disconnected { name, endpoint, why: why_text });
                 match why {
                     Ended::Unheard => return,
-                    Ended::Moved => break,
+                    Ended::Moved => {
+                        delay = RECONNECT_MIN;
+                        continue 'again;
+                    }
                     _ => {}
                 }
             }
@@ -111,15 +130,23 @@ impl Runner {
         }
     }
 
-    /// One connection, from dialling to its end; true if it brought a trusted packet.
-    async fn attempt(&mut self, endpoint: &Endpoint) -> (Ended, bool) {
+    /// One connection to one of `all` endpoints, from dialling to its end; true if it brought a
+    /// trusted packet.
+    async fn attempt(&mut self, endpoint: &Endpoint, all: &[Endpoint]) -> (Ended, bool) {
         let id = LinkId(LINKS.fetch_add(1, Relaxed));
-        let mut link = match tokio::time::timeout(HANDSHAKE, self.shake_hands(id, endpoint)).await {
+        let mut plan = self.plan.clone();
+        let greeted = tokio::select! {
+            greeted = tokio::time::timeout(HANDSHAKE, self.shake_hands(id, endpoint)) => greeted,
+            moved = plan.wait_for(|plan| plan.endpoints != all) => {
+                return (moved.map_or(Ended::Unheard, |_| Ended::Moved), false);
+            }
+        };
+        let mut link = match greeted {
             Ok(Ok(link)) => link,
             Ok(Err(why)) => return (why, false),
             Err(_) => return (Ended::Slow, false),
         };
-        link.runner.counters.link_up();
+        let _up = Up::new(&link.runner.counters);
         let name = link.runner.name.clone();
         let notice = Notice::Connected { name: name.clone(), endpoint: endpoint.to_string() };
         link.runner.notices.tell(notice);
@@ -127,12 +154,11 @@ impl Runner {
         if link.say(up).await.is_err() {
             return (Ended::Unheard, false);
         }
-        let why = match link.run().await {
+        let why = match link.run(all).await {
             Ok(never) => match never {},
             Err(why) => why,
         };
         let trusted = link.trusted_any;
-        link.runner.counters.link_down();
         let heard = link.say(Said::Down).await;
         (heard.err().unwrap_or(why), trusted)
     }
@@ -213,10 +239,14 @@ impl Link<'_> {
         }
     }
 
-    async fn run(&mut self) -> Result<Never, Ended> {
-        let endpoints = self.runner.plan.borrow().endpoints.clone();
+    async fn run(&mut self, endpoints: &[Endpoint]) -> Result<Never, Ended> {
         let (mut pinged, mut silent_until) = (0, self.silence());
         self.take().await?;
+        // From here on every change is seen; subscribe() may have missed one of the endpoints.
+        let moved = |runner: &Runner| runner.plan.borrow().endpoints != endpoints;
+        if moved(self.runner) {
+            return Err(Ended::Moved);
+        }
         loop {
             let mut plan = self.runner.plan.clone();
             tokio::select! {
@@ -242,7 +272,7 @@ impl Link<'_> {
                     if changed.is_err() {
                         return Err(Ended::Unheard);
                     }
-                    if self.runner.plan.borrow().endpoints != endpoints {
+                    if moved(self.runner) {
                         return Err(Ended::Moved);
                     }
                     self.subscribe().await?;

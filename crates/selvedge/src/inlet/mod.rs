@@ -138,6 +138,10 @@ impl Inlet {
             _ = self.events.recv_many(&mut batch, BATCHES) => {}
             () = self.clock.at(deadline) => self.machine.handle(self.clock.now(), Input::Tick, out),
         }
+        // What came is judged by the newest directory, even if both came at once.
+        if self.directories.has_changed().unwrap_or(false) {
+            self.directory_changed(out);
+        }
         for (name, link, said) in batch {
             self.said(name, link, said, out);
         }
