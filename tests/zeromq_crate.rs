@@ -59,7 +59,9 @@ async fn our_subscriber_hears_its_pub() {
     let mut numbers = hearing.numbers((next - first - 1) as usize).await;
     assert!(numbers.drain(..).eq(first + 1..next));
     let numbers = hearing.numbers(2_000).await;
-    assert!(numbers.chunks(2).map(|pair| (pair[0], pair[1])).eq((next..next + 1_000).map(|n| (n, n))));
+    assert!(
+        numbers.chunks(2).map(|pair| (pair[0], pair[1])).eq((next..next + 1_000).map(|n| (n, n)))
+    );
     assert_eq!((hearing.count("malformed"), hearing.count("links_down")), (2, 0));
 }
 
