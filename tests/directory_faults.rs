@@ -1,5 +1,4 @@
 //! Does a watched directory survive what happens to its files? Rows E1 to E14 of the fault list.
-#![allow(clippy::unwrap_used)]
 
 #[path = "support/directory.rs"]
 mod support;

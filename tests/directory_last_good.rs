@@ -1,5 +1,4 @@
 //! What stays, what changes and what is told when a directory's files are wrong?
-#![allow(clippy::unwrap_used)]
 
 #[path = "support/directory.rs"]
 mod support;

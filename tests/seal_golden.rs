@@ -2,7 +2,6 @@
 //!
 //! The JSON file is for readers in other languages. It was made by an implementation of its own
 //! (Python's hashlib and cryptography), so it is not an echo of the code that this test runs.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use bytes::Bytes;
 use selvedge_core::directory::Directory;

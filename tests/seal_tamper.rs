@@ -1,5 +1,4 @@
 //! Does anything pass the door that its key did not say, in this fabric, under this name?
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use bytes::Bytes;
 use selvedge_core::directory::Directory;

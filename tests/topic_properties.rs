@@ -1,5 +1,4 @@
 //! Do topics, patterns and wire prefixes agree with each other, whatever they are?
-#![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
 use selvedge_core::topic::{Pattern, Topic};

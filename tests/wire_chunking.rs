@@ -1,5 +1,4 @@
 //! Does it matter how a stream of bytes was cut on its way here, or who made it up?
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;

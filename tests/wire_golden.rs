@@ -1,7 +1,6 @@
 //! Is each frame on the wire, byte for byte, what `vectors/wire.json` says, in both directions?
 //!
 //! The JSON file is for readers in other languages; this test keeps it true.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use bytes::{Bytes, BytesMut};
 use selvedge_core::Position;

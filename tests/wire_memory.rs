@@ -1,5 +1,4 @@
 //! What does a connection allocate: for what a peer merely announces, and for each message?
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use bytes::BytesMut;
 use selvedge_core::limits::READ_BYTES;

@@ -46,7 +46,7 @@ impl NewestTip {
 
 impl Stream {
     /// Notes the topic number of a packet that is at hand, or was.
-    pub(super) fn note(&mut self, packet: &Packet, counters: &mut Counters, out: &mut Vec<Output>) {
+    pub(super) fn note(&mut self, packet: &Packet) {
         let fills = |s: &Step| {
             s.topic == *packet.topic() && s.from <= packet.start() && packet.start() < s.upto
         };
@@ -55,77 +55,117 @@ impl Stream {
             self.steps.extend(rest.into_iter().flatten());
         }
         if let Some(step) = self.heard.packet(packet) {
-            self.object(step, counters, out);
+            self.miss(step);
         }
     }
 
+    fn miss(&mut self, step: Step) {
+        match self.steps.len() < RANGES {
+            true => self.steps.push(step),
+            false => self.deny(step.from, step.upto),
+        }
+    }
+
+    /// Lets no MARK pass `from..upto`, nor what lies between it and what was denied before.
+    pub(super) fn deny(&mut self, from: Position, upto: Position) {
+        let (start, end) = self.denied.unwrap_or((from, upto));
+        self.denied = Some((start.min(from), end.max(upto)));
+    }
+
     /// Compares the newest tip's list of topics with what came.
-    pub(super) fn compare(&mut self, counters: &mut Counters, out: &mut Vec<Output>) {
+    pub(super) fn compare(&mut self) {
         let Some(newest) = &self.tip else { return };
         let (epoch, next, more) = (newest.epoch, newest.tip.next, newest.tip.more);
-        let wanted = |topic| self.wanted.iter().any(|pattern| pattern.matches(topic));
-        let listed = newest.tip.recent.iter().filter(|said| said.seq < next && wanted(&said.topic));
+        let listed = newest.tip.recent.iter().filter(|said| said.seq < next);
         for said in listed.cloned().collect::<Vec<_>>() {
             let at = Position::new(epoch, said.seq);
             let (before, is_new) = self.heard.listed(epoch, &said);
-            if let Some(step) = before {
-                self.object(step, counters, out);
+            if !self.wanted.iter().any(|pattern| pattern.matches(&said.topic)) {
+                continue;
             }
-            if is_new && !self.has(at) {
-                let (topic, tseq) = (said.topic.detached(), said.tseq);
-                let step = Step { topic, tseq, missing: 1, from: at, upto: at.after() };
-                self.object(step, counters, out);
-            }
+            let here = (is_new && !self.has(at)).then(|| Step {
+                topic: said.topic.detached(),
+                tseq: said.tseq,
+                missing: 1,
+                from: at,
+                upto: at.after(),
+                is_binding: false,
+            });
+            before.into_iter().chain(here).for_each(|step| self.miss(step));
         }
         if !more {
             self.heard.listed_all(epoch, next);
         }
     }
 
-    /// Messages are missing: what lies behind is lost, what lies ahead is passed by no MARK.
-    pub(super) fn object(&mut self, step: Step, counters: &mut Counters, out: &mut Vec<Output>) {
-        if self.explains(&step) {
-            return;
-        }
-        let behind = self.behind.clone_within(step.from, step.upto.min(self.next));
-        if !self.plain && (!behind.is_empty() || self.passed.touches(step.from, step.upto)) {
-            counters.void_marks += 1;
-        }
-        for (from, upto) in behind.iter() {
-            self.lose(from, upto, Reason::Gap, out);
-        }
-        self.behind.remove(step.from, step.upto.min(self.next));
-        if self.explains(&step) {
-            return;
-        }
-        if step.upto > self.next {
-            self.steps.push(step);
-        } else {
-            // It is not known any more which numbers of this range came.
-            self.lose(step.from, step.upto, Reason::Gap, out);
+    /// Looks again at messages that are known to be missing: whether they may still come, were
+    /// declared lost, or were passed by somebody who was wrong.
+    pub(super) fn judge(&mut self, counters: &mut Counters, out: &mut Vec<Output>) {
+        let mut steps = core::mem::take(&mut self.steps);
+        steps.sort_by_key(|step| step.upto);
+        for mut step in steps {
+            if self.unblamed.take(step.from, step.upto, step.missing) {
+                continue;
+            }
+            let lost = self.unblamed.count_within(step.from, step.upto);
+            let open = self.open(step.from.max(self.next), step.upto);
+            if lost + open >= step.missing {
+                self.steps.push(Step { is_binding: false, ..step });
+                continue;
+            }
+            counters.void_marks += u64::from(!step.is_binding && !self.plain);
+            step.is_binding = true;
+            let behind = step.upto.min(self.next);
+            for (from, upto) in self.behind.clone_within(step.from, behind).iter() {
+                self.lose(from, upto, Reason::Gap, out);
+            }
+            self.behind.remove(step.from, behind);
+            if step.upto > self.next {
+                self.steps.push(step);
+            } else if step.from < self.forgotten {
+                // Which numbers of this range came is not known any more.
+                self.lose(step.from, step.upto.min(self.forgotten), Reason::Gap, out);
+            }
         }
     }
 
-    /// Whether as many numbers as are missing were declared lost there.
-    pub(super) fn explains(&self, step: &Step) -> bool {
-        self.lost.count_within(step.from, step.upto) >= step.missing
-    }
-
-    /// The end of the step that `at` lies in.
-    pub(super) fn step_end(&self, at: Position) -> Option<Position> {
-        let around = self.steps.iter().filter(|step| step.from <= at && at < step.upto);
-        around.map(|step| step.upto).max()
+    /// How many numbers of `from..upto` neither came nor are passed or declared lost.
+    fn open(&self, from: Position, upto: Position) -> u64 {
+        if from >= upto {
+            return 0;
+        }
+        let mut closed = self.claimed(from, upto);
+        closed.extend(self.lost.clone_within(from, upto).iter());
+        for (start, commit) in self.pending.range(..upto) {
+            let mut have = commit.came();
+            have.extend([(*start, commit.settled)]);
+            closed.extend(have.clone_within(from, upto).iter());
+        }
+        (upto.seq - from.seq).saturating_sub(closed.count_within(from, upto))
     }
 
     /// What MARKs pass in `from..upto`, and no step contradicts.
     pub(super) fn vouched(&self, from: Position, upto: Position) -> Ranges {
-        // Too many contradictions to remember: no MARK counts until they are settled.
-        if self.steps.len() >= RANGES {
-            return Ranges::default();
-        }
-        let mut vouched = self.passed.clone_within(from, upto);
-        self.steps.iter().for_each(|step| vouched.remove(step.from, step.upto));
+        let mut vouched = self.claimed(from, upto);
+        let binding = self.steps.iter().filter(|step| step.is_binding);
+        binding.for_each(|step| vouched.remove(step.from, step.upto));
         vouched
+    }
+
+    /// What MARKs pass in `from..upto`, less what was denied.
+    fn claimed(&self, from: Position, upto: Position) -> Ranges {
+        let mut claimed = self.passed.clone_within(from, upto);
+        if let Some((start, end)) = self.denied {
+            claimed.remove(start, end);
+        }
+        claimed
+    }
+
+    /// Over links without MARKs: the end of the range around `at` in which messages are missing.
+    pub(super) fn gap_end(&self, at: Position) -> Option<Position> {
+        let around = |step: &&Step| step.is_binding && step.from <= at && at < step.upto;
+        let steps = self.steps.iter().filter(|_| self.plain);
+        steps.filter(around).map(|step| step.upto).max()
     }
 
     /// Whether the message at `at` came.

@@ -19,6 +19,8 @@ pub struct Step {
     /// They have numbers in `from..upto`, of one epoch.
     pub from: Position,
     pub upto: Position,
+    /// Fewer numbers there are open than messages are missing: what MARKs say of it is wrong.
+    pub is_binding: bool,
 }
 
 impl Step {
@@ -121,7 +123,8 @@ impl Heard {
         let missing = tseq.checked_sub(expected).filter(|missing| *missing > 0)?;
         let from = Position::new(start.epoch, from);
         let topic = topic.detached();
-        (from < start).then_some(Step { topic, tseq: expected, missing, from, upto: start })
+        let step = Step { topic, tseq: expected, missing, from, upto: start, is_binding: false };
+        (from < start).then_some(step)
     }
 
     /// Forgets an earlier epoch; false if `epoch` is the earlier one.

@@ -202,9 +202,7 @@ impl Subscriber {
             Input::LinkDown(link) => self.link_down(now, link, out),
             Input::Packet { link, trusted } => self.packet(now, link, trusted, out),
             Input::Mark { link, mark } => {
-                self.with(mark.key, now, out, |stream, counters, _| {
-                    stream.mark(link, &mark, counters);
-                });
+                self.with(mark.key, now, out, |stream, _, _| stream.mark(link, &mark));
             }
             Input::Removed { key, revoked } => self.removed(key, revoked, out),
             Input::Tick => self.tick(now, out),
@@ -288,7 +286,7 @@ impl Subscriber {
     ) {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         change(stream, &mut self.counters, out);
-        let due = stream.advance(now.time, out);
+        let due = stream.advance(now.time, &mut self.counters, out);
         if due != stream.timer {
             if let Some(before) = stream.timer.take() {
                 self.timers.remove(&(before, key));

@@ -136,6 +136,13 @@ impl Pending {
         gaps
     }
 
+    /// The numbers that came.
+    pub fn came(&self) -> Ranges {
+        let mut came = Ranges::default();
+        came.extend(self.runs());
+        came
+    }
+
     /// The numbers that came, as runs in rising order.
     fn runs(&self) -> Vec<(Position, Position)> {
         let mut numbers: Vec<Position> = self.numbers().collect();

@@ -10,6 +10,13 @@ use crate::limits::RANGES;
 pub struct Ranges(BTreeMap<Position, Position>);
 
 impl Ranges {
+    /// Just `from..upto`.
+    pub fn one(from: Position, upto: Position) -> Ranges {
+        let mut ranges = Ranges::default();
+        ranges.add(from, upto);
+        ranges
+    }
+
     /// Adds `from..upto`. Of more than [`RANGES`] the highest are forgotten: what comes first is
     /// needed first, and nobody's far claims displace it.
     pub fn add_keeping_low(&mut self, from: Position, upto: Position) {
@@ -19,12 +26,11 @@ impl Ranges {
         }
     }
 
-    /// Adds `from..upto`. Of more than [`RANGES`] the lowest are forgotten.
-    pub fn add_keeping_high(&mut self, from: Position, upto: Position) {
+    /// Adds `from..upto`. Of more than [`RANGES`] the lowest is forgotten; returns its end.
+    pub fn add_keeping_high(&mut self, from: Position, upto: Position) -> Option<Position> {
         self.add(from, upto);
-        if self.0.len() > RANGES {
-            self.0.pop_first();
-        }
+        let full = self.0.len() > RANGES;
+        self.0.first_entry().filter(|_| full).map(|first| first.remove())
     }
 
     fn add(&mut self, mut from: Position, mut upto: Position) {
@@ -63,6 +69,20 @@ impl Ranges {
         }
     }
 
+    /// Takes the lowest `count` numbers of `from..upto` (one epoch) out; false if there are fewer.
+    pub fn take(&mut self, from: Position, upto: Position, mut count: u64) -> bool {
+        let part = self.clone_within(from, upto);
+        if part.count_within(from, upto) < count {
+            return false;
+        }
+        for (start, end) in part.iter() {
+            let some = count.min(end.seq.saturating_sub(start.seq));
+            self.remove(start, Position::new(start.epoch, start.seq + some));
+            count -= some;
+        }
+        true
+    }
+
     /// Forgets everything below `position`.
     pub fn forget_below(&mut self, position: Position) {
         if self.0.first_key_value().is_some_and(|(start, _)| *start < position) {
@@ -99,19 +119,16 @@ impl Ranges {
         part.0.iter().map(|(start, end)| end.seq.saturating_sub(start.seq)).sum()
     }
 
-    /// Whether any range reaches into `from..upto`.
-    pub fn touches(&self, from: Position, upto: Position) -> bool {
-        from < upto && self.0.range(..upto).next_back().is_some_and(|(_, end)| *end > from)
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The ranges, in rising order.
     pub fn iter(&self) -> impl Iterator<Item = (Position, Position)> {
         self.0.iter().map(|(from, upto)| (*from, *upto))
+    }
+}
+
+/// Without a bound: for what is looked at and dropped.
+impl Extend<(Position, Position)> for Ranges {
+    fn extend<I: IntoIterator<Item = (Position, Position)>>(&mut self, all: I) {
+        all.into_iter().for_each(|(from, upto)| self.add(from, upto));
     }
 }
 

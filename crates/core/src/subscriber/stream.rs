@@ -16,7 +16,8 @@ use crate::topic::{Name, Pattern};
 use crate::wire::Mark;
 use crate::{KeyId, Position, Time};
 
-/// Over links without MARKs, a commit is handed over this long after its first packet.
+/// Over links without MARKs, a commit is handed over this long after the last packet of it that
+/// came: what comes later is lost, so a slow link had better not be cut short.
 const HAND_OVER: Duration = Duration::from_millis(5);
 
 /// A link that carries this stream.
@@ -48,15 +49,21 @@ pub struct Stream {
     pub(super) passed: Ranges,
     /// Numbers below `next` that were passed: nobody can deliver them any more.
     pub(super) behind: Ranges,
+    /// Below it nobody knows any more which numbers were passed.
+    pub(super) forgotten: Position,
     /// Numbers that were declared lost.
     pub(super) lost: Ranges,
+    /// Those of them that no missing message is put down to yet.
+    pub(super) unblamed: Ranges,
     pub(super) tip: Option<NewestTip>,
     /// The newest tip, until `next` reaches it: whoever hears it from us shall have heard all
     /// before it.
     announced: Option<Trusted>,
     pub(super) heard: Heard,
-    /// Messages at or above `next` that are known to be missing, whatever MARKs say.
+    /// Messages that are known to be missing, whatever MARKs say; at most [`crate::limits::RANGES`].
     pub(super) steps: Vec<Step>,
+    /// Where packets came for which there was no room: no MARK passes anything in it.
+    pub(super) denied: Option<(Position, Position)>,
     /// The hole that links are given time to fill, and since when.
     waiting: Option<(Position, Time)>,
     /// When the caller will tick; kept here for the caller.
@@ -78,11 +85,14 @@ impl Stream {
             held: 0,
             passed: Ranges::default(),
             behind: Ranges::default(),
+            forgotten: Position::default(),
             lost: Ranges::default(),
+            unblamed: Ranges::default(),
             tip: None,
             announced: None,
             heard: Heard::default(),
             steps: Vec::new(),
+            denied: None,
             waiting: None,
             timer: None,
         }
@@ -111,14 +121,10 @@ impl Stream {
         }
     }
 
-    pub fn mark(&mut self, link: LinkId, mark: &Mark, counters: &mut Counters) {
+    pub fn mark(&mut self, link: LinkId, mark: &Mark) {
         self.link(link, true);
         self.shows(link, mark.upto);
-        let from = mark.from.max(self.next);
-        if self.steps.iter().any(|step| from < step.upto && step.from < mark.upto) {
-            counters.void_marks += 1;
-        }
-        self.passed.add_keeping_low(from, mark.upto);
+        self.passed.add_keeping_low(mark.from.max(self.next), mark.upto);
     }
 
     pub fn packet(
@@ -141,10 +147,10 @@ impl Stream {
             self.shows(link, if packet.is_tip() { header.end() } else { header.start() });
         }
         if packet.is_tip() {
-            return self.tip(trusted, counters, out);
+            return self.tip(trusted, counters);
         }
         self.shows(link, header.start());
-        self.note(packet, counters, out);
+        self.note(packet);
         if packet.last() < self.next {
             return self.late(packet, counters, out);
         }
@@ -175,25 +181,24 @@ impl Stream {
         let room = if header.start() > self.next { HELD_BYTES } else { HELD_BYTES + PACKET_BYTES };
         if self.held > 0 && self.held + bytes > room {
             counters.held_full += 1;
-            let (topic, tseq) = (packet.topic().detached(), packet.tseq());
-            let (from, upto) = (packet.start(), packet.last().after());
-            let missing = u64::from(packet.count());
-            return self.steps.push(Step { topic, tseq, missing, from, upto });
+            return self.deny(packet.start(), packet.last().after());
         }
-        let hand_over = self.plain.then(|| now + HAND_OVER);
         let commit = self.pending.entry(header.start()).or_insert_with(|| Pending::new(header));
         if commit.header != header {
             counters.conflicts += 1;
             return;
         }
-        commit.hand_over = commit.hand_over.or(hand_over);
-        match commit.add(trusted) {
-            true => self.held += bytes,
-            false => counters.duplicates += 1,
+        if !commit.add(trusted) {
+            counters.duplicates += 1;
+            return;
+        }
+        self.held += bytes;
+        if self.plain {
+            commit.hand_over = Some(now + HAND_OVER);
         }
     }
 
-    fn tip(&mut self, trusted: Trusted, counters: &mut Counters, out: &mut Vec<Output>) {
+    fn tip(&mut self, trusted: Trusted, counters: &mut Counters) {
         let Some(tip) = NewestTip::read(trusted.packet()) else {
             counters.bad_tips += 1;
             return;
@@ -204,7 +209,7 @@ impl Stream {
         }
         self.tip = Some(tip);
         self.announced = Some(trusted);
-        self.compare(counters, out);
+        self.compare();
     }
 
     /// A packet of an epoch that this stream has left.
@@ -222,8 +227,14 @@ impl Stream {
     }
 
     /// Moves on as far as possible; returns when to try again without a new input.
-    pub fn advance(&mut self, now: Time, out: &mut Vec<Output>) -> Option<Time> {
+    pub fn advance(
+        &mut self,
+        now: Time,
+        counters: &mut Counters,
+        out: &mut Vec<Output>,
+    ) -> Option<Time> {
         let timer = loop {
+            self.judge(counters, out);
             let front = self.pending.first_key_value().map(|(start, commit)| (*start, commit));
             let moved = match front {
                 Some((_, commit)) if commit.header.end() <= self.next => {
@@ -252,13 +263,12 @@ impl Stream {
             self.deliver(out);
             return Ok(());
         };
-        let to = if let Some(end) = self.step_end(from).filter(|_| self.plain) {
+        let to = if let Some(end) = self.gap_end(from) {
             let to = to.min(end);
             self.lose(from, to, Reason::Gap, out);
             to
         } else if due.is_some_and(|due| due <= now) {
-            let step = self.steps.iter().map(|step| step.from).filter(|step| *step > from).min();
-            step.map_or(to, |step| to.min(step))
+            to
         } else {
             let (to, reason) = self.close(now, from, to).map_err(|timer| earliest(timer, due))?;
             self.lose(from, to, reason, out);
@@ -282,12 +292,12 @@ impl Stream {
             return Err(None);
         }
         let vouched = self.vouched(self.next, bound);
-        if let Some(to) = self.step_end(self.next).filter(|_| self.plain) {
+        if let Some(to) = self.gap_end(self.next) {
             let to = to.min(bound);
             self.lose(self.next, to, Reason::Gap, out);
             self.move_to(to);
         } else if let Some(to) = vouched.end_at(self.next) {
-            self.behind.add_keeping_high(self.next, to);
+            self.pass(self.next, to);
             self.move_to(to);
             out.push(Output::Passed { key: self.key, upto: to });
         } else if let Some(following) = self.clean_end().filter(|epoch| *epoch <= bound.epoch) {
@@ -307,7 +317,7 @@ impl Stream {
         let Some(commit) = self.take_front() else { return };
         if !commit.is_whole() {
             for (start, upto) in commit.gaps() {
-                self.behind.add_keeping_high(start.max(from), upto);
+                self.pass(start.max(from), upto);
             }
             for (start, upto) in self.lost.clone_within(from, commit.header.end()).iter() {
                 self.behind.remove(start, upto);
@@ -321,6 +331,12 @@ impl Stream {
             from,
             packets: commit.packets,
         }));
+    }
+
+    /// Remembers that these numbers did not come.
+    fn pass(&mut self, from: Position, upto: Position) {
+        let forgotten = self.behind.add_keeping_high(from, upto);
+        self.forgotten = self.forgotten.max(forgotten.unwrap_or_default());
     }
 
     fn take_front(&mut self) -> Option<Pending> {
@@ -337,7 +353,7 @@ impl Stream {
         self.shown = self.shown.max(next);
         self.waiting = None;
         self.passed.forget_below(next);
-        self.steps.retain(|step| step.upto > next);
+        self.denied.take_if(|(_, upto)| *upto <= next);
     }
 
     pub(super) fn lose(
@@ -348,9 +364,14 @@ impl Stream {
         out: &mut Vec<Output>,
     ) {
         self.lost.add_keeping_high(from, to);
-        let mut steps = core::mem::take(&mut self.steps);
-        steps.retain(|step| !self.explains(step));
-        self.steps = steps;
+        // Where a MARK is void, all that it passed is lost: it stands for no other message.
+        if reason != Reason::Gap {
+            let mut unclaimed = Ranges::one(from, to);
+            self.passed.clone_within(from, to).iter().for_each(|(a, b)| unclaimed.remove(a, b));
+            unclaimed.iter().for_each(|(a, b)| {
+                self.unblamed.add_keeping_high(a, b);
+            });
+        }
         let publisher = self.publisher.clone();
         out.push(Output::Lost(Lost { key: self.key, publisher, from, to, reason }));
     }
