@@ -54,14 +54,10 @@ async fn our_subscriber_hears_its_pub() {
     };
     send(&mut socket, vec![vec![b"hello".to_vec()], vec![b"web.a".to_vec(), b"x".to_vec()]]).await;
     for number in next..next + 1_000 {
-        send(&mut socket, author.commit(&[("web.a", &[number]), ("web.b", &[number])])).await;
+        send(&mut socket, author.commit(&[("web.a", &[number])])).await;
     }
-    let mut numbers = hearing.numbers((next - first - 1) as usize).await;
-    assert!(numbers.drain(..).eq(first + 1..next));
-    let numbers = hearing.numbers(2_000).await;
-    assert!(
-        numbers.chunks(2).map(|pair| (pair[0], pair[1])).eq((next..next + 1_000).map(|n| (n, n)))
-    );
+    let numbers = hearing.numbers((next + 1_000 - first - 1) as usize).await;
+    assert!(numbers.into_iter().eq(first + 1..next + 1_000));
     assert_eq!((hearing.count("malformed"), hearing.count("links_down")), (2, 0));
 }
 
