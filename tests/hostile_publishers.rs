@@ -12,7 +12,7 @@ use fabric::{Fabric, Hearing, heard, say, soon, until};
 use raw::{Raw, garbage, giant};
 use sealed::{Author, wire as bytes_of};
 use selvedge::{Event, KeyId, Notice, Position, Publisher, Subscriber};
-use selvedge_core::limits::{BAD_SEALS, HANDSHAKE};
+use selvedge_core::limits::{BAD_SEALS, HANDSHAKE, PING_AFTER, PINGS_MISSED};
 use selvedge_core::wire::{self, Mark};
 use tokio::net::TcpListener;
 
@@ -117,6 +117,24 @@ async fn a_publisher_that_never_sends_ready_is_given_up_after_five_seconds() {
     assert!(scene.hearing.disconnected("evil").await.contains("handshake"));
     raw.closed().await;
     scene.connected().await;
+    scene.still_hears().await;
+}
+
+#[tokio::test]
+async fn a_publisher_that_answers_no_ping_is_left() {
+    let mut scene = Scene::set().await;
+    let mut raw = scene.connected().await;
+    for _ in 0..PINGS_MISSED {
+        tokio::time::pause();
+        tokio::time::advance(PING_AFTER).await;
+        tokio::time::resume();
+        while !raw.frame().await.1.starts_with(b"\x04PING") {}
+    }
+    tokio::time::pause();
+    tokio::time::advance(PING_AFTER).await;
+    tokio::time::resume();
+    assert!(scene.hearing.disconnected("evil").await.contains("sign of life"));
+    raw.closed().await;
     scene.still_hears().await;
 }
 

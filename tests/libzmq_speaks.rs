@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use fabric::{Fabric, Hearing, LIMIT, heard, say, soon, until};
 use sealed::Author;
 use selvedge::{Event, Reason, Subscriber};
+use selvedge_core::limits::{PING_AFTER, PINGS_MISSED};
 
 /// A libzmq XPUB, bound at `endpoint`, which shows every subscription.
 fn xpub(endpoint: &str) -> zmq::Socket {
@@ -139,6 +140,30 @@ async fn heartbeats_of_a_pub_are_answered() {
     let wait = move || (socket.recv_bytes(0), socket);
     let (nothing, socket) = soon("libzmq", tokio::task::spawn_blocking(wait)).await.unwrap();
     assert_eq!(nothing, Err(zmq::Error::EAGAIN));
+    for packet in Author::new(&fabric, "web").commit(&[("web.a", &[1])]) {
+        socket.send_multipart(packet, 0).unwrap();
+    }
+    assert_eq!(hearing.numbers(1).await, [1]);
+    assert_eq!((hearing.count("links_up"), hearing.count("links_down")), (1, 0));
+}
+
+#[tokio::test]
+async fn our_heartbeats_are_answered_by_a_pub() {
+    let fabric = Fabric::new(&["web"]);
+    let socket = xpub(&fabric.port("web").endpoint());
+    let mut hearing = fabric.hear();
+    let mut socket = subscribed(socket, SUBSCRIPTIONS).await;
+    // A real tenth of a second for each answer, which it needs a thousandth of.
+    socket.set_rcvtimeo(100).unwrap();
+    for _ in 0..2 * PINGS_MISSED {
+        tokio::time::pause();
+        tokio::time::advance(PING_AFTER).await;
+        tokio::time::resume();
+        let wait = move || (socket.recv_bytes(0), socket);
+        let waited = soon("libzmq", tokio::task::spawn_blocking(wait)).await.unwrap();
+        assert_eq!(waited.0, Err(zmq::Error::EAGAIN));
+        socket = waited.1;
+    }
     for packet in Author::new(&fabric, "web").commit(&[("web.a", &[1])]) {
         socket.send_multipart(packet, 0).unwrap();
     }
