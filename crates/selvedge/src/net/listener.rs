@@ -99,7 +99,7 @@ impl Listener {
             Kind::Tcp(listener) => {
                 let (socket, from) = listener.accept().await?;
                 let source = Source::Address(from.ip().to_canonical());
-                Ok(Accepted { stream: Stream::tcp(socket)?, source })
+                Ok(Accepted { stream: Stream::accepted(socket)?, source })
             }
             Kind::Unix { socket, .. } => {
                 let (socket, _) = socket.accept().await?;
