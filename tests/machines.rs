@@ -3,6 +3,7 @@
 //! Each history is a seed: publishers, relays and subscribers, links that carry real bytes, and
 //! faults. In the end every message that a subscriber wants was delivered once, in order, or lies
 //! in one `Lost`; and there is no `Lost` without a fault. `SEED=n` reruns one with its trace.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
 

@@ -79,6 +79,11 @@ impl World {
             trace: traced.then(Vec::new),
             plan,
         };
+        if world.plan.faults.lies != Lies::Never || world.plan.faults.overflow {
+            // Links are slow then, and may bring what is in a hole after the patience with it.
+            let keys = world.plan.nodes.iter().filter_map(Node::key);
+            world.ledger.harmed.extend(keys);
+        }
         world.begin();
         world
     }
@@ -115,9 +120,9 @@ impl World {
         let (faults, plain) = (self.plan.faults, self.plan.routes.iter().any(|route| route.plain));
         for (at, node) in self.plan.nodes.iter().enumerate() {
             let Some(subscriber) = &node.subscriber else { continue };
-            self.ledger.check((at, self.starts[at]), &node.wanted(), &keys);
-            let counters = subscriber.counters();
             let lied = faults.lies != Lies::Never || plain;
+            self.ledger.check((at, self.starts[at]), &node.wanted(), &keys, lied);
+            let counters = subscriber.counters();
             if counters.bad_tips + counters.conflicts + counters.stale > 0
                 || counters.void_marks > 0 && self.ledger.harmed.is_empty() && !lied
             {
@@ -539,8 +544,8 @@ impl World {
                     let (id, selvedge) = (conn.link(), peer.selvedge);
                     self.subscriber(dialer, subscriber::Input::LinkUp { link: id, selvedge });
                     let mut prefixes = self.plan.nodes[dialer].prefixes();
-                    let first = self.random.below(prefixes.len() as u64) as usize;
-                    prefixes.rotate_left(first);
+                    // As the library does: a stream may begin with its tip.
+                    prefixes.sort_by_key(|prefix| prefix.starts_with('$'));
                     for prefix in prefixes {
                         conn.up.send(&subscribe(prefix.as_bytes(), peer.minor));
                     }
@@ -589,7 +594,11 @@ impl World {
                     self.cache.insert(verified);
                 }
                 let (link, trusted) = (conn.link(), opened.trusted);
+                let announces = trusted.packet().is_tip().then(|| trusted.packet().start());
                 self.subscriber(node, subscriber::Input::Packet { link, trusted });
+                if let Some(announces) = announces {
+                    self.ledger.tip((node, self.starts[node]), key, announces);
+                }
             }
             Err(Refusal::Duplicate) => {}
             Err(why) => self.ledger.problem(format!("link {link}: {why}")),

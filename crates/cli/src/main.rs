@@ -3,6 +3,7 @@
 //! Exit codes: 0 good; 1 a finding or failure, its reason on standard error; 2 wrong usage.
 
 mod commands;
+mod demo;
 mod logging;
 mod notices;
 mod options;
@@ -34,6 +35,7 @@ enum Command {
     Publish(publish::Args),
     Tail(tail::Args),
     Relay(relay::Args),
+    Demo(demo::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Publish(args) => publish::run(args, &common),
         Command::Tail(args) => tail::run(args, &common),
         Command::Relay(args) => relay::run(args, &common),
+        Command::Demo(args) => demo::run(args, &common),
     };
     match outcome {
         Ok(code) => code,

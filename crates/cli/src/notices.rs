@@ -54,7 +54,7 @@ fn line(notice: Notice) -> Option<Line> {
             (false, format!("connected to {name} at {endpoint}"))
         }
         Notice::Disconnected { name, endpoint, why } => {
-            (false, format!("not connected to {name} at {endpoint}: {why}; trying again"))
+            (false, format!("no connection to {name} at {endpoint}: {why}; trying again"))
         }
         Notice::Refused { name, why, key, topic, times } => {
             let key = key.map_or(String::new(), |key| format!(" of key {key}"));
@@ -95,7 +95,7 @@ mod tests {
         drop(sender);
         let told = std::cell::RefCell::new(Vec::new());
         tell_each(receiver, |line| told.borrow_mut().push(line.text)).await;
-        let lost = |why| format!("not connected to web at ipc://@web: {why}; trying again");
+        let lost = |why| format!("no connection to web at ipc://@web: {why}; trying again");
         let up = "connected to web at ipc://@web".to_owned();
         assert_eq!(*told.borrow(), [lost("a"), lost("b"), up, lost("b")]);
     }

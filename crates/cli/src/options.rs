@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::ValueEnum;
+use selvedge::directory::{self, Watched};
 use selvedge::{Name, keys, state};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -44,6 +46,18 @@ impl Common {
     /// The path of the directory's main file.
     pub fn directory(&self) -> &Path {
         self.directory.as_deref().unwrap_or(Path::new(DIRECTORY))
+    }
+
+    /// The directory, kept current; with `state` its last good form is kept there.
+    ///
+    /// # Errors
+    /// If there is none to start with.
+    pub fn watch(&self, state: Option<&Path>) -> anyhow::Result<Watched> {
+        let path = self.directory();
+        directory::watch(path, state).map_err(|error| match path.try_exists() {
+            Ok(false) => anyhow!("{error}\nname another with --directory or SELVEDGE_DIRECTORY"),
+            _ => error.into(),
+        })
     }
 
     /// The folder of a service's state.

@@ -53,6 +53,11 @@ pub async fn reader_gone() {
     let _ = gone.await;
 }
 
+/// Prints `text` as it is on standard error: what goes beside a result for machines.
+pub fn aside(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes()); // nobody left to tell
+}
+
 /// Tells the user something on standard error; control characters are shown, not sent.
 pub fn say(text: &str) {
     let mut line = String::from("selvedge: ");

@@ -18,10 +18,7 @@ use selvedge::{Name, StartError};
 /// What is still under way when it returns is left behind: reading standard input, or writing to
 /// somebody who does not read, may take for ever.
 fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    // One more than may be stuck in a write to standard output: signals are still heard then.
-    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(threads).enable_all().build()?;
+    let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(command);
     runtime.shutdown_background();
     outcome

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use selvedge::{Name, directory, keys};
+use selvedge::{Name, keys};
 use selvedge_relay::{Config, Node};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
@@ -37,7 +37,7 @@ async fn relay(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let shutdown = signals::shutdown()?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let state = common.state_folder();
-    let watched = directory::watch(common.directory(), Some(&state))?;
+    let watched = common.watch(Some(&state))?;
     let now = watched.directory.borrow().clone();
     known_relays(&now, std::iter::once(&args.name).chain(&args.via))?;
     let mut config = Config::new(args.name.clone(), keys::read(&args.key.path(&args.name))?);

@@ -23,6 +23,9 @@ use topics::Topics;
 const IN_FLIGHT: usize = 2;
 /// A tip follows the last commit after this long: the loss of the last message shows (G8).
 const TIP_AFTER_COMMIT: Duration = Duration::from_millis(100);
+/// While commits follow each other closer than that, a tip is still sent this often: until one
+/// comes, a hole in a busy stream holds up what follows it.
+const TIP_WHILE_BUSY: Duration = Duration::from_millis(500);
 /// Tips that are asked for are at least this far apart: peers come and go as they like.
 const TIP_PAUSE: Duration = Duration::from_millis(100);
 /// A tip is sent at least this often, ± 20 %.
@@ -91,6 +94,7 @@ pub struct Author {
 /// When the next tip is due.
 #[derive(Debug)]
 struct TipClock {
+    /// Some once there was a commit since the last tip.
     after_commit: Option<Time>,
     latest: Time,
     /// When another one may be asked for.
@@ -215,7 +219,7 @@ impl Author {
             let count = group.messages.len() as u64;
             group.tseq = self.topics.number(&group.topic, count, self.next + last);
         }
-        self.tip.after_commit = Some(now.time + TIP_AFTER_COMMIT);
+        self.tip.committed(now.time);
         self.header(now, taken as u16, groups) // at most SIGN_MESSAGES
     }
 
@@ -268,7 +272,7 @@ impl Author {
     fn sealed(&mut self, now: Now, commit: Commit, out: &mut Vec<Output>) {
         let number = commit.header.commit;
         if commit.header.n > 0 {
-            self.tip.after_commit = Some(now.time + TIP_AFTER_COMMIT);
+            self.tip.committed(now.time);
         }
         if let Some(slot) = self.in_flight.iter_mut().find(|(waiting, _)| *waiting == number) {
             slot.1 = Some(commit);
@@ -284,6 +288,13 @@ impl Author {
 impl TipClock {
     fn deadline(&self) -> Time {
         self.after_commit.map_or(self.latest, |after| after.min(self.latest))
+    }
+
+    fn committed(&mut self, now: Time) {
+        if self.after_commit.is_none() {
+            self.latest = self.latest.min(now + TIP_WHILE_BUSY);
+        }
+        self.after_commit = Some(now + TIP_AFTER_COMMIT);
     }
 
     fn wanted(&mut self) {

@@ -1,17 +1,19 @@
 //! What signed words say about numbers that did not come.
 //!
-//! A tip tells what its publisher still holds and how its epochs ended. Both its list of topics and
-//! the numbers of each topic tell of messages that were left out: no MARK passes those.
+//! A tip tells what its publisher still holds and how its epochs ended. Its list of topics, and the
+//! numbers of each topic, tell of messages that were left out, whatever a MARK says: where that
+//! shows in time the MARK is void, and where it shows too late the step is `Lost`.
 
 use alloc::vec::Vec;
 
-use super::heard::Step;
-use super::ranges::Ranges;
+use super::heard::Gap;
+use super::pending::Pending;
 use super::stream::Stream;
-use super::{Counters, Output, Reason};
+use super::{Output, Reason};
 use crate::Position;
-use crate::limits::RANGES;
+use crate::open::Trusted;
 use crate::seal::{Packet, Tip};
+use crate::topic::Topic;
 
 /// The newest tip of a stream.
 #[derive(Debug)]
@@ -45,136 +47,74 @@ impl NewestTip {
 }
 
 impl Stream {
-    /// Notes the topic number of a packet that is at hand, or was.
-    pub(super) fn note(&mut self, packet: &Packet) {
-        let fills = |s: &Step| {
-            s.topic == *packet.topic() && s.from <= packet.start() && packet.start() < s.upto
-        };
-        if let Some(at) = self.steps.iter().position(fills) {
-            let rest = self.steps.swap_remove(at).split(packet);
-            self.steps.extend(rest.into_iter().flatten());
-        }
-        if let Some(step) = self.heard.packet(packet) {
-            self.miss(step);
-        }
+    /// The last messages of wanted topics, as the newest tip lists them, that lie in `from..upto`
+    /// and did not come: no MARK passes those.
+    pub(super) fn withheld(&self, from: Position, upto: Position) -> Vec<Position> {
+        let Some(newest) = &self.tip else { return Vec::new() };
+        let said = newest.tip.recent.iter().filter(|said| self.wants(&said.topic));
+        let places = said.map(|said| Position::new(newest.epoch, said.seq));
+        places.filter(|at| from <= *at && *at < upto && !self.holds(*at)).collect()
     }
 
-    fn miss(&mut self, step: Step) {
-        match self.steps.len() < RANGES {
-            true => self.steps.push(step),
-            false => self.deny(step.from, step.upto),
-        }
+    /// Whether the commit that begins at `start` shows that a message before it is missing for
+    /// which nothing was declared lost.
+    pub(super) fn shows_a_gap(&self, start: Position) -> bool {
+        let commit = self.pending.get(&start).into_iter();
+        let mut packets = commit.flat_map(|commit| &commit.packets).map(Trusted::packet);
+        packets.any(|packet| self.gap(packet).is_some_and(|gap| gap.from >= self.lost))
     }
 
-    /// Lets no MARK pass `from..upto`, nor what lies between it and what was denied before.
-    pub(super) fn deny(&mut self, from: Position, upto: Position) {
-        let (start, end) = self.denied.unwrap_or((from, upto));
-        self.denied = Some((start.min(from), end.max(upto)));
-    }
-
-    /// Compares the newest tip's list of topics with what came.
-    pub(super) fn compare(&mut self) {
-        let Some(newest) = &self.tip else { return };
-        let (epoch, next, more) = (newest.epoch, newest.tip.next, newest.tip.more);
-        let listed = newest.tip.recent.iter().filter(|said| said.seq < next);
-        for said in listed.cloned().collect::<Vec<_>>() {
-            let at = Position::new(epoch, said.seq);
-            let (before, is_new) = self.heard.listed(epoch, &said);
-            if !self.wanted.iter().any(|pattern| pattern.matches(&said.topic)) {
-                continue;
-            }
-            let here = (is_new && !self.has(at)).then(|| Step {
-                topic: said.topic.detached(),
-                tseq: said.tseq,
-                missing: 1,
-                from: at,
-                upto: at.after(),
-                is_binding: false,
-            });
-            before.into_iter().chain(here).for_each(|step| self.miss(step));
-        }
-        if !more {
-            self.heard.listed_all(epoch, next);
-        }
-    }
-
-    /// Looks again at messages that are known to be missing: whether they may still come, were
-    /// declared lost, or were passed by somebody who was wrong.
-    pub(super) fn judge(&mut self, counters: &mut Counters, out: &mut Vec<Output>) {
-        let mut steps = core::mem::take(&mut self.steps);
-        steps.sort_by_key(|step| step.upto);
-        for mut step in steps {
-            if self.unblamed.take(step.from, step.upto, step.missing) {
-                continue;
-            }
-            let lost = self.unblamed.count_within(step.from, step.upto);
-            let open = self.open(step.from.max(self.next), step.upto);
-            if lost + open >= step.missing {
-                self.steps.push(Step { is_binding: false, ..step });
-                continue;
-            }
-            counters.void_marks += u64::from(!step.is_binding && !self.plain);
-            step.is_binding = true;
-            let behind = step.upto.min(self.next);
-            for (from, upto) in self.behind.clone_within(step.from, behind).iter() {
-                self.lose(from, upto, Reason::Gap, out);
-            }
-            self.behind.remove(step.from, behind);
-            if step.upto > self.next {
-                self.steps.push(step);
-            } else if step.from < self.forgotten {
-                // Which numbers of this range came is not known any more.
-                self.lose(step.from, step.upto.min(self.forgotten), Reason::Gap, out);
-            }
-        }
-    }
-
-    /// How many numbers of `from..upto` neither came nor are passed or declared lost.
-    fn open(&self, from: Position, upto: Position) -> u64 {
-        if from >= upto {
-            return 0;
-        }
-        let mut closed = self.claimed(from, upto);
-        closed.extend(self.lost.clone_within(from, upto).iter());
-        for (start, commit) in self.pending.range(..upto) {
-            let mut have = commit.came();
-            have.extend([(*start, commit.settled)]);
-            closed.extend(have.clone_within(from, upto).iter());
-        }
-        (upto.seq - from.seq).saturating_sub(closed.count_within(from, upto))
-    }
-
-    /// What MARKs pass in `from..upto`, and no step contradicts.
-    pub(super) fn vouched(&self, from: Position, upto: Position) -> Ranges {
-        let mut vouched = self.claimed(from, upto);
-        let binding = self.steps.iter().filter(|step| step.is_binding);
-        binding.for_each(|step| vouched.remove(step.from, step.upto));
-        vouched
-    }
-
-    /// What MARKs pass in `from..upto`, less what was denied.
-    fn claimed(&self, from: Position, upto: Position) -> Ranges {
-        let mut claimed = self.passed.clone_within(from, upto);
-        if let Some((start, end)) = self.denied {
-            claimed.remove(start, end);
-        }
-        claimed
-    }
-
-    /// Over links without MARKs: the end of the range around `at` in which messages are missing.
-    pub(super) fn gap_end(&self, at: Position) -> Option<Position> {
-        let around = |step: &&Step| step.is_binding && step.from <= at && at < step.upto;
-        let steps = self.steps.iter().filter(|_| self.plain);
-        steps.filter(around).map(|step| step.upto).max()
-    }
-
-    /// Whether the message at `at` came.
-    fn has(&self, at: Position) -> bool {
-        if at < self.next {
-            return self.behind.end_at(at).is_none() && self.lost.end_at(at).is_none();
-        }
+    /// Whether the message at `at` waits to be handed over.
+    fn holds(&self, at: Position) -> bool {
         let commit = self.pending.range(..=at).next_back();
         commit.is_some_and(|(_, commit)| commit.has(at))
+    }
+
+    /// Where messages are missing before a packet, if its topic is wanted: on the wire a prefix may
+    /// bring others too.
+    fn gap(&self, packet: &Packet) -> Option<Gap> {
+        self.heard.gap(packet).filter(|_| self.wants(packet.topic()))
+    }
+
+    /// Whether it is known already: nothing was passed there, so what did not come was lost.
+    fn is_told(&self, gap: &Gap) -> bool {
+        self.skipped <= gap.from
+    }
+
+    fn wants(&self, topic: &Topic) -> bool {
+        self.wanted.iter().any(|pattern| pattern.matches(topic))
+    }
+
+    /// Notes what is handed over. A step in a topic's numbers where something was passed may be a
+    /// message that should not have been.
+    pub(super) fn hear(&mut self, commit: &Pending, out: &mut Vec<Output>) {
+        let mut packets: Vec<&Packet> = commit.packets.iter().map(Trusted::packet).collect();
+        packets.sort_unstable_by_key(|packet| packet.start());
+        for packet in packets {
+            if let Some(gap) = self.gap(packet).filter(|gap| !self.is_told(gap)) {
+                self.lose(gap.from, gap.upto, Reason::Gap, out);
+            }
+            self.heard.note(packet);
+        }
+    }
+
+    /// The position has reached the newest tip: the last message of each wanted topic must have
+    /// come, or have been declared lost.
+    pub(super) fn compare(&mut self, out: &mut Vec<Output>) {
+        let Some(newest) = &self.tip else { return };
+        let next = Position::new(newest.epoch, newest.tip.next);
+        let all = !newest.tip.more;
+        let recent = newest.tip.recent.iter().filter(|said| self.wants(&said.topic));
+        for said in recent.cloned().collect::<Vec<_>>() {
+            if let Some(gap) = self.heard.missed(&said, next.epoch).filter(|gap| !self.is_told(gap))
+            {
+                self.lose(gap.from, gap.upto, Reason::Gap, out);
+            }
+            self.heard.note_last(&said, next);
+        }
+        if all {
+            self.heard.listed_all(next);
+        }
     }
 
     /// How far, and why, a hole at `at` may be closed by the newest tip.

@@ -121,28 +121,6 @@ impl Pending {
         self.numbers().any(|number| number == at)
     }
 
-    /// The numbers that did not come, in order.
-    pub fn gaps(&self) -> Vec<(Position, Position)> {
-        let (mut from, mut gaps) = (self.header.start(), Vec::new());
-        for (start, upto) in self.runs() {
-            if from < start {
-                gaps.push((from, start));
-            }
-            from = upto;
-        }
-        if from < self.header.end() {
-            gaps.push((from, self.header.end()));
-        }
-        gaps
-    }
-
-    /// The numbers that came.
-    pub fn came(&self) -> Ranges {
-        let mut came = Ranges::default();
-        came.extend(self.runs());
-        came
-    }
-
     /// The numbers that came, as runs in rising order.
     fn runs(&self) -> Vec<(Position, Position)> {
         let mut numbers: Vec<Position> = self.numbers().collect();

@@ -10,30 +10,10 @@ use crate::limits::RANGES;
 pub struct Ranges(BTreeMap<Position, Position>);
 
 impl Ranges {
-    /// Just `from..upto`.
-    pub fn one(from: Position, upto: Position) -> Ranges {
-        let mut ranges = Ranges::default();
-        ranges.add(from, upto);
-        ranges
-    }
-
     /// Adds `from..upto`. Of more than [`RANGES`] the highest are forgotten: what comes first is
-    /// needed first, and nobody's far claims displace it.
-    pub fn add_keeping_low(&mut self, from: Position, upto: Position) {
-        self.add(from, upto);
-        if self.0.len() > RANGES {
-            self.0.pop_last();
-        }
-    }
-
-    /// Adds `from..upto`. Of more than [`RANGES`] the lowest is forgotten; returns its end.
-    pub fn add_keeping_high(&mut self, from: Position, upto: Position) -> Option<Position> {
-        self.add(from, upto);
-        let full = self.0.len() > RANGES;
-        self.0.first_entry().filter(|_| full).map(|first| first.remove())
-    }
-
-    fn add(&mut self, mut from: Position, mut upto: Position) {
+    /// needed first, nobody's far claims displace it, and a claim forgotten is a hole, which is
+    /// never silent.
+    pub fn add(&mut self, mut from: Position, mut upto: Position) {
         if from >= upto {
             return;
         }
@@ -48,6 +28,9 @@ impl Ranges {
             upto = upto.max(end);
         }
         self.0.insert(from, upto);
+        if self.0.len() > RANGES {
+            self.0.pop_last();
+        }
     }
 
     /// Takes `from..upto` out.
@@ -67,20 +50,6 @@ impl Ranges {
                 self.0.insert(upto, end);
             }
         }
-    }
-
-    /// Takes the lowest `count` numbers of `from..upto` (one epoch) out; false if there are fewer.
-    pub fn take(&mut self, from: Position, upto: Position, mut count: u64) -> bool {
-        let part = self.clone_within(from, upto);
-        if part.count_within(from, upto) < count {
-            return false;
-        }
-        for (start, end) in part.iter() {
-            let some = count.min(end.seq.saturating_sub(start.seq));
-            self.remove(start, Position::new(start.epoch, start.seq + some));
-            count -= some;
-        }
-        true
     }
 
     /// Forgets everything below `position`.
@@ -111,24 +80,6 @@ impl Ranges {
             part.add(*start, (*end).min(upto));
         }
         part
-    }
-
-    /// How many numbers of `from..upto` (one epoch) lie in it.
-    pub fn count_within(&self, from: Position, upto: Position) -> u64 {
-        let part = self.clone_within(from, upto);
-        part.0.iter().map(|(start, end)| end.seq.saturating_sub(start.seq)).sum()
-    }
-
-    /// The ranges, in rising order.
-    pub fn iter(&self) -> impl Iterator<Item = (Position, Position)> {
-        self.0.iter().map(|(from, upto)| (*from, *upto))
-    }
-}
-
-/// Without a bound: for what is looked at and dropped.
-impl Extend<(Position, Position)> for Ranges {
-    fn extend<I: IntoIterator<Item = (Position, Position)>>(&mut self, all: I) {
-        all.into_iter().for_each(|(from, upto)| self.add(from, upto));
     }
 }
 

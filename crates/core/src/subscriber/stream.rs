@@ -5,13 +5,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::evidence::NewestTip;
-use super::heard::{Heard, Step};
+use super::heard::Heard;
 use super::pending::{Delivery, Pending};
 use super::ranges::Ranges;
 use super::{Counters, LinkId, Lost, Output, Reason};
 use crate::limits::{HELD_BYTES, HOLE_PATIENCE, PACKET_BYTES};
 use crate::open::Trusted;
-use crate::seal::Packet;
 use crate::topic::{Name, Pattern};
 use crate::wire::Mark;
 use crate::{KeyId, Position, Time};
@@ -47,23 +46,17 @@ pub struct Stream {
     held: usize,
     /// What MARKs pass, or, over links without them, what lies before a packet.
     pub(super) passed: Ranges,
-    /// Numbers below `next` that were passed: nobody can deliver them any more.
-    pub(super) behind: Ranges,
-    /// Below it nobody knows any more which numbers were passed.
-    pub(super) forgotten: Position,
-    /// Numbers that were declared lost.
-    pub(super) lost: Ranges,
-    /// Those of them that no missing message is put down to yet.
-    pub(super) unblamed: Ranges,
+    /// The end of the last numbers that were passed: whether they mattered is somebody's word.
+    pub(super) skipped: Position,
+    /// The end of the last numbers that a tip declared lost.
+    pub(super) lost: Position,
     pub(super) tip: Option<NewestTip>,
     /// The newest tip, until `next` reaches it: whoever hears it from us shall have heard all
     /// before it.
     announced: Option<Trusted>,
     pub(super) heard: Heard,
-    /// Messages that are known to be missing, whatever MARKs say; at most [`crate::limits::RANGES`].
-    pub(super) steps: Vec<Step>,
     /// Where packets came for which there was no room: no MARK passes anything in it.
-    pub(super) denied: Option<(Position, Position)>,
+    denied: Option<(Position, Position)>,
     /// The hole that links are given time to fill, and since when.
     waiting: Option<(Position, Time)>,
     /// When the caller will tick; kept here for the caller.
@@ -84,14 +77,11 @@ impl Stream {
             pending: BTreeMap::new(),
             held: 0,
             passed: Ranges::default(),
-            behind: Ranges::default(),
-            forgotten: Position::default(),
-            lost: Ranges::default(),
-            unblamed: Ranges::default(),
+            skipped: Position::default(),
+            lost: Position::default(),
             tip: None,
             announced: None,
-            heard: Heard::default(),
-            steps: Vec::new(),
+            heard: Heard::since(next),
             denied: None,
             waiting: None,
             timer: None,
@@ -124,7 +114,7 @@ impl Stream {
     pub fn mark(&mut self, link: LinkId, mark: &Mark) {
         self.link(link, true);
         self.shows(link, mark.upto);
-        self.passed.add_keeping_low(mark.from.max(self.next), mark.upto);
+        self.passed.add(mark.from.max(self.next), mark.upto);
     }
 
     pub fn packet(
@@ -143,33 +133,18 @@ impl Stream {
         self.shown = self.shown.max(header.end());
         if self.plain {
             // Over such links nothing else will tell what lies between.
-            self.passed.add_keeping_low(self.next, header.start());
+            self.passed.add(self.next, header.start());
             self.shows(link, if packet.is_tip() { header.end() } else { header.start() });
         }
         if packet.is_tip() {
             return self.tip(trusted, counters);
         }
         self.shows(link, header.start());
-        self.note(packet);
         if packet.last() < self.next {
-            return self.late(packet, counters, out);
+            counters.duplicates += 1;
+            return;
         }
         self.hold(now, trusted, counters);
-    }
-
-    /// A packet that comes after its numbers were passed: only now it shows that they mattered.
-    fn late(&mut self, packet: &Packet, counters: &mut Counters, out: &mut Vec<Output>) {
-        let epoch = packet.header().epoch;
-        let at = |off: u16| Position::new(epoch, packet.header().first + u64::from(off));
-        let mut passed = false;
-        for number in packet.entries().map(|entry| at(entry.off)) {
-            if self.behind.end_at(number).is_some() {
-                passed = true;
-                self.behind.remove(number, number.after());
-                self.lose(number, number.after(), Reason::Gap, out);
-            }
-        }
-        counters.duplicates += u64::from(!passed);
     }
 
     /// Keeps a packet until its commit can be handed over.
@@ -209,7 +184,12 @@ impl Stream {
         }
         self.tip = Some(tip);
         self.announced = Some(trusted);
-        self.compare();
+    }
+
+    /// Lets no MARK pass `from..upto`, nor what lies between it and what was denied before.
+    fn deny(&mut self, from: Position, upto: Position) {
+        let (start, end) = self.denied.unwrap_or((from, upto));
+        self.denied = Some((start.min(from), end.max(upto)));
     }
 
     /// A packet of an epoch that this stream has left.
@@ -234,15 +214,17 @@ impl Stream {
         out: &mut Vec<Output>,
     ) -> Option<Time> {
         let timer = loop {
-            self.judge(counters, out);
             let front = self.pending.first_key_value().map(|(start, commit)| (*start, commit));
             let moved = match front {
                 Some((_, commit)) if commit.header.end() <= self.next => {
                     self.take_front();
                     Ok(())
                 }
-                Some((start, _)) if start <= self.next => self.inside_commit(now, out),
-                front => self.between_commits(now, front.map(|(start, _)| start), out),
+                Some((start, _)) if start <= self.next => self.inside_commit(now, counters, out),
+                front => {
+                    let front = front.map(|(start, _)| start);
+                    self.between_commits(now, front, counters, out)
+                }
             };
             if let Err(timer) = moved {
                 break timer;
@@ -250,29 +232,40 @@ impl Stream {
         };
         let next = self.next;
         let reached = |tip: &mut Trusted| tip.packet().header().end() <= next;
-        out.extend(self.announced.take_if(reached).map(Output::Tip));
+        if let Some(tip) = self.announced.take_if(reached) {
+            self.compare(out);
+            out.push(Output::Tip(tip));
+        }
         timer
     }
 
     /// `next` lies in the commit that waits first: hand it over, if nothing of it is missing.
-    fn inside_commit(&mut self, now: Time, out: &mut Vec<Output>) -> Result<(), Option<Time>> {
+    fn inside_commit(
+        &mut self,
+        now: Time,
+        counters: &mut Counters,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Option<Time>> {
         let Some((_, commit)) = self.pending.first_key_value() else { return Err(None) };
+        if commit.is_whole() {
+            self.deliver(out);
+            return Ok(());
+        }
         let due = commit.hand_over.filter(|_| self.plain);
-        let vouched = self.vouched(self.next, commit.header.end());
-        let Some((from, to)) = commit.missing(self.next, &vouched) else {
+        let passed = self.passed(self.next, commit.header.end(), counters);
+        let Some((_, commit)) = self.pending.first_key_value() else { return Err(None) };
+        let Some((from, to)) = commit.missing(self.next, &passed) else {
             self.deliver(out);
             return Ok(());
         };
-        let to = if let Some(end) = self.gap_end(from) {
-            let to = to.min(end);
-            self.lose(from, to, Reason::Gap, out);
-            to
-        } else if due.is_some_and(|due| due <= now) {
-            to
-        } else {
-            let (to, reason) = self.close(now, from, to).map_err(|timer| earliest(timer, due))?;
-            self.lose(from, to, reason, out);
-            to
+        let to = match due {
+            Some(due) if due <= now => to,
+            due => {
+                let closed = self.close(now, from, to);
+                let (to, reason) = closed.map_err(|timer| earliest(timer, due))?;
+                self.lose(from, to, reason, out);
+                to
+            }
         };
         if let Some(mut commit) = self.pending.first_entry() {
             commit.get_mut().settled = to;
@@ -285,26 +278,37 @@ impl Stream {
         &mut self,
         now: Time,
         front: Option<Position>,
+        counters: &mut Counters,
         out: &mut Vec<Output>,
     ) -> Result<(), Option<Time>> {
         let bound = front.unwrap_or(self.shown).min(self.shown);
         if self.next >= bound {
             return Err(None);
         }
-        let vouched = self.vouched(self.next, bound);
-        if let Some(to) = self.gap_end(self.next) {
-            let to = to.min(bound);
-            self.lose(self.next, to, Reason::Gap, out);
+        let mut passed = self.passed(self.next, bound, counters);
+        let all = passed.end_at(self.next).is_some_and(|end| end >= bound);
+        if all && !self.plain && self.shows_a_gap(bound) {
+            // All is passed up to a commit that says that it should not be.
+            counters.void_marks += 1;
+            self.passed.remove(self.next, bound);
+            passed = Ranges::default();
+        }
+        let end = passed.end_at(self.next);
+        let next_epoch = end.filter(|to| to.epoch > self.next.epoch && self.plain);
+        if let Some(to) = next_epoch.filter(|_| self.clean_end().is_none()) {
+            // Over such links a packet passes all before it; how the epoch ended it cannot say.
+            let to = Position::new(to.epoch, 0);
+            self.lose(self.next, to, Reason::UncleanEnd, out);
             self.move_to(to);
-        } else if let Some(to) = vouched.end_at(self.next) {
-            self.pass(self.next, to);
+        } else if let Some(to) = end {
+            self.skipped = to;
             self.move_to(to);
             out.push(Output::Passed { key: self.key, upto: to });
         } else if let Some(following) = self.clean_end().filter(|epoch| *epoch <= bound.epoch) {
             self.move_to(Position::new(following, 0));
             out.push(Output::Passed { key: self.key, upto: self.next });
         } else {
-            let hole = vouched.start_above(self.next).unwrap_or(bound);
+            let hole = passed.start_above(self.next).unwrap_or(bound);
             let (to, reason) = self.close(now, self.next, hole)?;
             self.lose(self.next, to, reason, out);
             self.move_to(to);
@@ -312,17 +316,31 @@ impl Stream {
         Ok(())
     }
 
+    /// What MARKs pass in `from..upto`. What signed words contradict is taken back first: the other
+    /// links may have it.
+    fn passed(&mut self, from: Position, upto: Position, counters: &mut Counters) -> Ranges {
+        let mut passed = self.passed.clone_within(from, upto);
+        if let Some((start, end)) = self.denied {
+            passed.remove(start, end);
+        }
+        if self.plain {
+            return passed;
+        }
+        for at in self.withheld(from, upto) {
+            counters.void_marks += u64::from(passed.end_at(at).is_some());
+            self.passed.remove(at, at.after());
+            passed.remove(at, at.after());
+        }
+        passed
+    }
+
     fn deliver(&mut self, out: &mut Vec<Output>) {
         let from = self.next;
         let Some(commit) = self.take_front() else { return };
         if !commit.is_whole() {
-            for (start, upto) in commit.gaps() {
-                self.pass(start.max(from), upto);
-            }
-            for (start, upto) in self.lost.clone_within(from, commit.header.end()).iter() {
-                self.behind.remove(start, upto);
-            }
+            self.skipped = commit.header.end();
         }
+        self.hear(&commit, out);
         self.move_to(commit.header.end());
         out.push(Output::Deliver(Delivery {
             key: self.key,
@@ -331,12 +349,6 @@ impl Stream {
             from,
             packets: commit.packets,
         }));
-    }
-
-    /// Remembers that these numbers did not come.
-    fn pass(&mut self, from: Position, upto: Position) {
-        let forgotten = self.behind.add_keeping_high(from, upto);
-        self.forgotten = self.forgotten.max(forgotten.unwrap_or_default());
     }
 
     fn take_front(&mut self) -> Option<Pending> {
@@ -348,6 +360,7 @@ impl Stream {
     fn move_to(&mut self, next: Position) {
         if next.epoch != self.next.epoch {
             self.left = Some(self.next);
+            self.heard = Heard::since(next);
         }
         self.next = next;
         self.shown = self.shown.max(next);
@@ -363,14 +376,8 @@ impl Stream {
         reason: Reason,
         out: &mut Vec<Output>,
     ) {
-        self.lost.add_keeping_high(from, to);
-        // Where a MARK is void, all that it passed is lost: it stands for no other message.
         if reason != Reason::Gap {
-            let mut unclaimed = Ranges::one(from, to);
-            self.passed.clone_within(from, to).iter().for_each(|(a, b)| unclaimed.remove(a, b));
-            unclaimed.iter().for_each(|(a, b)| {
-                self.unblamed.add_keeping_high(a, b);
-            });
+            self.lost = self.lost.max(to);
         }
         let publisher = self.publisher.clone();
         out.push(Output::Lost(Lost { key: self.key, publisher, from, to, reason }));

@@ -195,6 +195,9 @@ impl Looker {
 
     /// Says what is new since the last look, and nothing twice.
     fn log(&mut self, update: &Update) {
+        if self.loader.directory().is_none() {
+            return; // whoever starts with this is told all of it
+        }
         let known: BTreeSet<&Problem> = self.health.problems.iter().collect();
         for problem in update.problems.iter().filter(|problem| !known.contains(problem)) {
             match problem.severity {

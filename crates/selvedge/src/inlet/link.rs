@@ -221,7 +221,10 @@ impl Link<'_> {
     async fn subscribe(&mut self) -> Result<(), Ended> {
         let wanted = self.runner.plan.borrow_and_update().prefixes.clone();
         let mut bytes = Vec::new();
-        for prefix in wanted.difference(&self.subscribed) {
+        // Tips come last: a stream may begin with its tip, and all else is in force by then.
+        let (tips, topics): (Vec<&Bytes>, Vec<&Bytes>) =
+            wanted.difference(&self.subscribed).partition(|prefix| prefix.starts_with(b"$"));
+        for prefix in topics.into_iter().chain(tips) {
             bytes.extend_from_slice(&wire::subscribe(prefix, self.peer.minor));
         }
         for prefix in self.subscribed.difference(&wanted) {

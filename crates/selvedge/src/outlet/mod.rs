@@ -128,7 +128,8 @@ impl Outlet {
     /// Accepts nobody more, ends all connections after what was written, and gives peers
     /// half a second to take it.
     pub async fn close(self) {
-        drop(self.accepting);
+        self.accepting.abort();
+        let _ = self.accepting.await; // cancelled; the listener is gone, and a local socket removed
         let mut tasks = Vec::new();
         for handle in self.peers.into_values() {
             drop(handle.rest); // tells the task to end the connection in order

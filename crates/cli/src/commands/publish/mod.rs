@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use selvedge::publisher::{self, PublishError};
-use selvedge::{Headers, Name, Outgoing, Publisher, Topic, directory, keys};
+use selvedge::{Headers, Name, Outgoing, Publisher, Topic, keys};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -67,22 +67,16 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
 async fn publish(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let stop = signals::shutdown()?;
     let format = Format::new(args)?;
+    let single = args.body.as_ref().map(|body| format.message(body.as_bytes())).transpose()?;
     let state = common.state_folder();
-    let watched = directory::watch(common.directory(), Some(&state))?;
+    let watched = common.watch(Some(&state))?;
     known_services(&watched.directory.borrow(), [&args.name])?;
     let key = keys::read(&args.key.path(&args.name))?;
     let mut options = publisher::Options::new(args.name.clone(), key);
     options.state = state;
     let publisher = Publisher::start(watched.directory.clone(), options)?;
-    let outcome = match &args.body {
-        Some(body) => {
-            let message = format.message(body.as_bytes());
-            let wait = args.wait.unwrap_or(WAIT);
-            match message {
-                Ok(message) => one(&publisher, message, wait, &stop).await,
-                Err(error) => Err(error),
-            }
-        }
+    let outcome = match single {
+        Some(message) => one(&publisher, message, args.wait.unwrap_or(WAIT), &stop).await,
         None => all(&publisher, &format, args.wait, &stop).await,
     };
     // Whatever went wrong, what came before is sent.
@@ -104,7 +98,13 @@ async fn one(
     publisher.check(&topic)?;
     let deadline = Instant::now() + wait;
     if !listened(publisher, &topic, deadline, stop).await {
-        bail!("nobody listened to {topic} within {} s; the message is gone", wait.as_secs_f64());
+        if stop.is_cancelled() {
+            bail!("ended before anybody listened to {topic}; the message was not sent");
+        }
+        bail!(
+            "nobody listened to {topic} within {} s; the message was not sent",
+            wait.as_secs_f64()
+        );
     }
     send(publisher, &message).await?;
     publisher.flush(deadline.saturating_duration_since(Instant::now())).await?;

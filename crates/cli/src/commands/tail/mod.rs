@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use selvedge::directory::{self, Directory};
+use selvedge::directory::Directory;
 use selvedge::{Event, Lost, Name, Pattern, Subscriber};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,8 +30,8 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Show verified messages as they come
 ///
 /// One JSON object a line with --json or when standard output is not a terminal: id topic publisher
-/// epoch seq tseq time type headers body, or body_base64 where the body is neither text nor JSON nor
-/// becomes JSON. Losses and refusals are told on standard error.
+/// epoch seq tseq time type headers body, or body_base64 where the body is neither text nor JSON
+/// nor becomes JSON. Losses and refusals are told on standard error.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Topics to show: * is one segment, a final # the rest [default: #]
@@ -59,7 +59,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
 async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let stop = signals::shutdown()?;
     // No service: nothing is kept unless there is a place for it.
-    let watched = directory::watch(common.directory(), common.state.as_deref())?;
+    let watched = common.watch(common.state.as_deref())?;
     let now = watched.directory.borrow().clone();
     known_relays(&now, &args.via)?;
     known_services(&now, &args.from)?;
@@ -144,21 +144,19 @@ impl Screen {
         deadline: Option<Instant>,
         stop: CancellationToken,
     ) -> anyhow::Result<End> {
-        loop {
-            let at_hand = tokio::select! {
+        let mut late = std::pin::pin!(at(deadline));
+        let mut stopped = std::pin::pin!(stop.cancelled_owned());
+        let end = loop {
+            let unwritten = !self.text.is_empty();
+            let event = tokio::select! {
                 biased;
-                event = subscriber.next() => Some(event),
-                () = std::future::ready(()) => None,
-            };
-            let event = match at_hand {
-                Some(event) => event,
-                None => {
-                    self.write()?; // before waiting for more
-                    tokio::select! {
-                        event = subscriber.next() => event,
-                        () = at(deadline) => return Ok(End::Late { left: self.left }),
-                        () = stop.cancelled() => return Ok(End::Done),
-                    }
+                () = &mut late => break End::Late { left: self.left },
+                () = &mut stopped => break End::Done,
+                event = subscriber.next() => event,
+                // No more are at hand: whoever reads gets what there is.
+                () = std::future::ready(()), if unwritten => {
+                    self.write()?;
+                    continue;
                 }
             };
             match event {
@@ -167,21 +165,23 @@ impl Screen {
                     self.left = self.left.map(|left| left - 1);
                 }
                 Some(Event::Lost(lost)) => tell_lost(&lost),
-                None => return Ok(End::Done),
+                None => break End::Done,
             }
             if self.left == Some(0) {
-                self.write()?;
-                return Ok(End::Done);
+                break End::Done;
             }
             if self.text.len() >= WRITE_BYTES {
                 self.write()?;
             }
-        }
+        };
+        self.write()?;
+        Ok(end)
     }
 
     fn write(&mut self) -> anyhow::Result<()> {
         if !self.text.is_empty() {
-            output::print(&self.text)?;
+            // It may take for ever; connections and signals are attended to meanwhile.
+            tokio::task::block_in_place(|| output::print(&self.text))?;
             self.text.clear();
         }
         Ok(())
