@@ -1,10 +1,11 @@
 //! The host's clocks, as the core wants them.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use selvedge_core::{Now, Time, Wall};
+use tokio::time::Instant;
 
-/// Monotonic time counts from the making of the clock.
+/// Monotonic time counts from the making of the clock. It is tokio's, which tests may pause.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     start: Instant,
@@ -36,7 +37,7 @@ impl Clock {
     pub async fn at(&self, deadline: Option<Time>) {
         match deadline {
             Some(Time(due)) => {
-                tokio::time::sleep_until((self.start + Duration::from_micros(due)).into()).await;
+                tokio::time::sleep_until(self.start + Duration::from_micros(due)).await;
             }
             None => std::future::pending().await,
         }

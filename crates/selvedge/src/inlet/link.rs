@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use selvedge_core::directory::Endpoint;
-use selvedge_core::limits::{
-    HANDSHAKE, PING_AFTER, PINGS_MISSED, READ_BYTES, RECONNECT_MAX, RECONNECT_MIN,
-};
+use selvedge_core::limits::{HANDSHAKE, PING_AFTER, PINGS_MISSED, RECONNECT_MAX, RECONNECT_MIN};
 use selvedge_core::open::{Blame, Budget};
 use selvedge_core::subscriber::LinkId;
 use selvedge_core::topic::Name;
@@ -22,10 +20,7 @@ use super::plan::Plan;
 use super::{Item, Notice, Notices, Said};
 use crate::clock::Clock;
 use crate::counters::LinkCounters;
-use crate::net::{self, Stream};
-
-/// The read buffer of an idle link; it grows with what comes, up to [`READ_BYTES`].
-const READ_MIN: usize = 4 * 1_024;
+use crate::net::{self, ReadBuffer, Stream};
 
 /// Names links, in the whole process.
 static LINKS: AtomicU64 = AtomicU64::new(1);
@@ -68,9 +63,7 @@ struct Link<'a> {
     id: LinkId,
     stream: Stream,
     connection: Connection,
-    buffer: BytesMut,
-    /// How much to make room for.
-    want: usize,
+    buffer: ReadBuffer,
     events: Vec<Event>,
     peer: Peer,
     subscribed: std::collections::BTreeSet<Bytes>,
@@ -78,6 +71,22 @@ struct Link<'a> {
     budget: Budget,
     refusals: BTreeMap<&'static str, Repeats>,
     trusted_any: bool,
+}
+
+/// Counts a link that is up; and down, however it ends.
+struct Up(Arc<LinkCounters>);
+
+impl Up {
+    fn new(counters: &Arc<LinkCounters>) -> Up {
+        counters.link_up();
+        Up(counters.clone())
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.0.link_down();
+    }
 }
 
 /// Refusals of one reason since the last notice.
@@ -90,10 +99,10 @@ impl Runner {
     /// Until it is dropped.
     pub async fn run(mut self) {
         let mut delay = RECONNECT_MIN;
-        loop {
+        'again: loop {
             let endpoints = self.plan.borrow_and_update().endpoints.clone();
             for endpoint in &endpoints {
-                let (why, trusted) = self.attempt(endpoint).await;
+                let (why, trusted) = self.attempt(endpoint, &endpoints).await;
                 if trusted {
                     delay = RECONNECT_MIN;
                 }
@@ -102,7 +111,10 @@ impl Runner {
                 self.notices.tell(Notice::Disconnected { name, endpoint, why: why_text });
                 match why {
                     Ended::Unheard => return,
-                    Ended::Moved => break,
+                    Ended::Moved => {
+                        delay = RECONNECT_MIN;
+                        continue 'again;
+                    }
                     _ => {}
                 }
             }
@@ -118,15 +130,23 @@ impl Runner {
         }
     }
 
-    /// One connection, from dialling to its end; true if it brought a trusted packet.
-    async fn attempt(&mut self, endpoint: &Endpoint) -> (Ended, bool) {
+    /// One connection to one of `all` endpoints, from dialling to its end; true if it brought a
+    /// trusted packet.
+    async fn attempt(&mut self, endpoint: &Endpoint, all: &[Endpoint]) -> (Ended, bool) {
         let id = LinkId(LINKS.fetch_add(1, Relaxed));
-        let mut link = match tokio::time::timeout(HANDSHAKE, self.shake_hands(id, endpoint)).await {
+        let mut plan = self.plan.clone();
+        let greeted = tokio::select! {
+            greeted = tokio::time::timeout(HANDSHAKE, self.shake_hands(id, endpoint)) => greeted,
+            moved = plan.wait_for(|plan| plan.endpoints != all) => {
+                return (moved.map_or(Ended::Unheard, |_| Ended::Moved), false);
+            }
+        };
+        let mut link = match greeted {
             Ok(Ok(link)) => link,
             Ok(Err(why)) => return (why, false),
             Err(_) => return (Ended::Slow, false),
         };
-        link.runner.counters.link_up();
+        let _up = Up::new(&link.runner.counters);
         let name = link.runner.name.clone();
         let notice = Notice::Connected { name: name.clone(), endpoint: endpoint.to_string() };
         link.runner.notices.tell(notice);
@@ -134,12 +154,11 @@ impl Runner {
         if link.say(up).await.is_err() {
             return (Ended::Unheard, false);
         }
-        let why = match link.run().await {
+        let why = match link.run(all).await {
             Ok(never) => match never {},
             Err(why) => why,
         };
         let trusted = link.trusted_any;
-        link.runner.counters.link_down();
         let heard = link.say(Said::Down).await;
         (heard.err().unwrap_or(why), trusted)
     }
@@ -157,8 +176,7 @@ impl Runner {
             id,
             stream,
             connection: Connection::new(Role::Subscriber, limits),
-            buffer: BytesMut::new(),
-            want: READ_MIN,
+            buffer: ReadBuffer::default(),
             events: Vec::new(),
             peer: Peer { minor: 0, selvedge: false },
             subscribed: Default::default(),
@@ -169,7 +187,7 @@ impl Runner {
         };
         loop {
             link.read().await?;
-            let fault = link.connection.handle(&mut link.buffer, &mut link.events).err();
+            let fault = link.connection.handle(link.buffer.bytes(), &mut link.events).err();
             let ready = link.events.iter().position(|event| matches!(event, Event::Ready(_)));
             // What follows READY stays for run().
             for event in link.events.drain(..ready.map_or(link.events.len(), |at| at + 1)) {
@@ -218,39 +236,27 @@ impl Link<'_> {
     }
 
     async fn read(&mut self) -> Result<(), Ended> {
-        loop {
-            self.stream.readable().await?;
-            if self.buffer.capacity() - self.buffer.len() < self.want {
-                self.buffer.reserve(self.want);
-            }
-            let room = self.buffer.capacity() - self.buffer.len();
-            match self.stream.try_read(&mut self.buffer) {
-                Ok(0) => return Err(Ended::Closed),
-                Ok(count) => {
-                    self.want = match count {
-                        _ if count == room => (self.want * 4).min(READ_BYTES),
-                        _ if count < self.want / 8 => (self.want / 2).max(READ_MIN),
-                        _ => self.want,
-                    };
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
+        match self.buffer.fill(&self.stream).await? {
+            0 => Err(Ended::Closed),
+            _ => Ok(()),
         }
     }
 
-    async fn run(&mut self) -> Result<Never, Ended> {
-        let endpoints = self.runner.plan.borrow().endpoints.clone();
+    async fn run(&mut self, endpoints: &[Endpoint]) -> Result<Never, Ended> {
         let (mut pinged, mut silent_until) = (0, self.silence());
         self.take().await?;
+        // From here on every change is seen; subscribe() may have missed one of the endpoints.
+        let moved = |runner: &Runner| runner.plan.borrow().endpoints != endpoints;
+        if moved(self.runner) {
+            return Err(Ended::Moved);
+        }
         loop {
             let mut plan = self.runner.plan.clone();
             tokio::select! {
                 read = self.read() => {
                     read?;
                     (pinged, silent_until) = (0, self.silence());
-                    let fault = self.connection.handle(&mut self.buffer, &mut self.events);
+                    let fault = self.connection.handle(self.buffer.bytes(), &mut self.events);
                     self.take().await?;
                     fault?;
                 }
@@ -269,7 +275,7 @@ impl Link<'_> {
                     if changed.is_err() {
                         return Err(Ended::Unheard);
                     }
-                    if self.runner.plan.borrow().endpoints != endpoints {
+                    if moved(self.runner) {
                         return Err(Ended::Moved);
                     }
                     self.subscribe().await?;

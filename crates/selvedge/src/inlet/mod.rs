@@ -132,14 +132,30 @@ impl Inlet {
     /// Cancel safe.
     pub async fn turn(&mut self, out: &mut Vec<Output>) {
         let deadline = self.machine.deadline();
-        let mut batch = Vec::new();
+        let (mut batch, mut due) = (Vec::new(), false);
         tokio::select! {
             Ok(()) = self.directories.changed() => self.directory_changed(out),
             _ = self.events.recv_many(&mut batch, BATCHES) => {}
-            () = self.clock.at(deadline) => self.machine.handle(self.clock.now(), Input::Tick, out),
+            () = self.clock.at(deadline) => due = true,
+        }
+        if due {
+            // What the deadline waited for may be here, on a host too busy to have looked.
+            tokio::task::yield_now().await;
+            while batch.len() < BATCHES
+                && let Ok(said) = self.events.try_recv()
+            {
+                batch.push(said);
+            }
+        }
+        // What came is judged by the newest directory, even if both came at once.
+        if self.directories.has_changed().unwrap_or(false) {
+            self.directory_changed(out);
         }
         for (name, link, said) in batch {
             self.said(name, link, said, out);
+        }
+        if due {
+            self.machine.handle(self.clock.now(), Input::Tick, out);
         }
         self.learn(out);
     }

@@ -99,7 +99,7 @@ impl Listener {
             Kind::Tcp(listener) => {
                 let (socket, from) = listener.accept().await?;
                 let source = Source::Address(from.ip().to_canonical());
-                Ok(Accepted { stream: Stream::tcp(socket)?, source })
+                Ok(Accepted { stream: Stream::accepted(socket)?, source })
             }
             Kind::Unix { socket, .. } => {
                 let (socket, _) = socket.accept().await?;
@@ -172,7 +172,35 @@ fn bind_unix(path: &str) -> io::Result<Kind> {
     Ok(Kind::Unix { socket, path: file })
 }
 
+/// A socket that nobody listens on. A file that is no socket refuses connections too.
 fn is_stale(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    if !std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket()) {
+        return false;
+    }
     let refused = std::os::unix::net::UnixStream::connect(path).map_err(|error| error.kind());
     matches!(refused, Err(io::ErrorKind::ConnectionRefused))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ipc(path: &std::path::Path) -> Endpoint {
+        Endpoint::Ipc { path: path.to_str().unwrap().to_owned() }
+    }
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_listens_on_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap()); // its file stays
+        let listener = Listener::bind(&ipc(&path)).unwrap();
+        assert!(matches!(Listener::bind(&ipc(&path)), Err(BindError::InUse { .. })));
+        drop(listener);
+        assert!(!path.exists());
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(Listener::bind(&ipc(&path)), Err(BindError::InUse { .. })));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    }
 }

@@ -31,11 +31,11 @@ impl Doorway {
     fn enter(self: &Arc<Self>, source: Source) -> Option<Slot> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = waiting.values().sum();
-        let mine = waiting.entry(source).or_default();
-        if all >= HANDSHAKES || *mine >= HANDSHAKES_PER_ADDRESS {
-            return None;
+        let mine = waiting.get(&source).copied().unwrap_or(0);
+        if all >= HANDSHAKES || mine >= HANDSHAKES_PER_ADDRESS {
+            return None; // and nothing is noted: there are more addresses than memory
         }
-        *mine += 1;
+        waiting.insert(source, mine + 1);
         Some(Slot { doorway: self.clone(), source })
     }
 }
@@ -83,5 +83,22 @@ pub(super) async fn run(
             },
             Some(_) = strangers.join_next() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    #[test]
+    fn whoever_is_turned_away_leaves_nothing_behind() {
+        let doorway = Arc::new(Doorway::default());
+        let from = |number: u32| Source::Address(IpAddr::V4(Ipv4Addr::from_bits(number)));
+        let inside: Vec<Slot> = (0..2_000).filter_map(|n| doorway.enter(from(n))).collect();
+        assert_eq!(inside.len(), HANDSHAKES);
+        assert_eq!(doorway.0.lock().unwrap().len(), HANDSHAKES);
+        drop(inside);
+        assert!(doorway.0.lock().unwrap().is_empty());
     }
 }

@@ -144,16 +144,14 @@ impl Link {
         let stream = self.stream.clone();
         let mut pending: Option<Unwritten> = None;
         loop {
-            if let Err(why) = self.report(id, events, counters).await {
-                return why;
-            }
+            self.report(id, events, counters).await;
             tokio::select! {
                 read = self.read() => {
                     if let Err(why) = read {
                         return why;
                     }
                     if let Err(fault) = self.connection.handle(&mut self.buffer, &mut self.events) {
-                        let _ = self.report(id, events, counters).await;
+                        self.report(id, events, counters).await;
                         return fault.into();
                     }
                 }
@@ -172,21 +170,20 @@ impl Link {
                     if done {
                         pending = None;
                     }
-                    if events.send((id, Said::Wrote { done })).await.is_err() {
-                        return Ended::Closed;
-                    }
+                    // An outlet that closes no longer listens: the rest is written all the same.
+                    let _ = events.send((id, Said::Wrote { done })).await;
                 }
             }
         }
     }
 
-    /// Tells the outlet what the peer said.
+    /// Tells the outlet what the peer said; one that closes does not care.
     async fn report(
         &mut self,
         id: PeerId,
         events: &mpsc::Sender<(PeerId, Said)>,
         counters: &PeerCounters,
-    ) -> Result<(), Ended> {
+    ) {
         for event in self.events.drain(..) {
             let said = match event {
                 Event::Subscribe(prefix) => Said::Subscribe(prefix),
@@ -205,9 +202,8 @@ impl Link {
                     continue;
                 }
             };
-            events.send((id, said)).await.map_err(|_| Ended::Closed)?;
+            let _ = events.send((id, said)).await;
         }
-        Ok(())
     }
 
     /// Ends the connection after what was written: a socket closed with unread bytes would take

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use selvedge_core::Position;
 use selvedge_core::directory::{Directory, OutsideScheme, Scheme};
 use selvedge_core::fanout;
 use selvedge_core::limits::{BODY_BYTES, BODY_BYTES_HARD, INTAKE_BYTES};
 use selvedge_core::seal::{Draft, Identity, SecretKey};
 use selvedge_core::topic::{Name, Pattern, Topic};
+use selvedge_core::{KeyId, Position};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -163,6 +163,7 @@ struct Shared {
     counters: Arc<PeerCounters>,
     epoch: u64,
     name: Name,
+    key: KeyId,
     body_bytes: usize,
     forks: u32,
     local_addr: Option<std::net::SocketAddr>,
@@ -204,11 +205,12 @@ impl Publisher {
         let shared = Arc::new(Shared {
             intake,
             commands,
-            permitted: ArcSwap::from_pointee(Permitted::now(&now, &name)),
+            permitted: ArcSwap::from_pointee(Permitted::now(&now, &name, voice.key_id())),
             sent,
             counters: outlet.counters(),
             epoch: voice.next().epoch,
             name,
+            key: voice.key_id(),
             body_bytes: body_bytes.min(BODY_BYTES_HARD),
             forks: fork::count(),
             local_addr,
@@ -365,9 +367,10 @@ impl fmt::Debug for Receipt {
 }
 
 impl Permitted {
-    /// Nothing, once the service is gone from the directory.
-    fn now(directory: &Directory, name: &Name) -> Permitted {
-        let service = directory.service(name.as_str());
+    /// Nothing, once the service or its key is gone from the directory, or the key is revoked.
+    fn now(directory: &Directory, name: &Name, key: KeyId) -> Permitted {
+        let believed = directory.speaker(key).is_ok_and(|speaker| speaker.name == *name);
+        let service = directory.service(name.as_str()).filter(|_| believed);
         let topics = service.map_or_else(|| Arc::from([]), |service| service.topics.clone());
         Permitted { topics, scheme: directory.scheme().cloned() }
     }
@@ -379,7 +382,7 @@ impl Permitted {
         if !self.topics.iter().any(|pattern| pattern.matches(topic)) {
             let allowed: Vec<&str> = self.topics.iter().map(Pattern::as_str).collect();
             let allowed = match allowed.is_empty() {
-                true => "nothing: it has no entry any more".to_owned(),
+                true => "nothing: its entry is gone, or this key of it".to_owned(),
                 false => allowed.join(", "),
             };
             let (name, topic) = (name.clone(), topic.clone());
@@ -397,6 +400,6 @@ async fn follow(mut directory: watch::Receiver<Arc<Directory>>, shared: std::syn
     while directory.changed().await.is_ok() {
         let now = directory.borrow_and_update().clone();
         let Some(shared) = shared.upgrade() else { return };
-        shared.permitted.store(Arc::new(Permitted::now(&now, &shared.name)));
+        shared.permitted.store(Arc::new(Permitted::now(&now, &shared.name, shared.key)));
     }
 }
