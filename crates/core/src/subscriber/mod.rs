@@ -102,7 +102,7 @@ pub enum Output {
     },
 }
 
-/// Numbers `from..to` of a stream that will not be delivered, and why.
+/// Numbers `from..to` of a stream of which those that did not come will not be delivered, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// The stream.

@@ -67,7 +67,7 @@ pub struct Pending {
 impl Pending {
     pub fn new(header: Header) -> Pending {
         let settled = header.start();
-        Pending { header, packets: Vec::new(), got: 0, hand_over: None, settled }
+        Pending { header, packets: Vec::with_capacity(1), got: 0, hand_over: None, settled }
     }
 
     /// Adds a packet of this commit; false if it came before.

@@ -33,6 +33,11 @@ impl Ranges {
         }
     }
 
+    /// Whether there is no range.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes `from..upto` out.
     pub fn remove(&mut self, from: Position, upto: Position) {
         if from >= upto {

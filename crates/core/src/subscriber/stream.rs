@@ -259,7 +259,10 @@ impl Stream {
             return Ok(());
         };
         let to = match due {
-            Some(due) if due <= now => to,
+            Some(due) if due <= now => {
+                self.skipped = to;
+                to
+            }
             due => {
                 let closed = self.close(now, from, to);
                 let (to, reason) = closed.map_err(|timer| earliest(timer, due))?;
@@ -337,7 +340,7 @@ impl Stream {
     fn deliver(&mut self, out: &mut Vec<Output>) {
         let from = self.next;
         let Some(commit) = self.take_front() else { return };
-        if !commit.is_whole() {
+        if !self.passed.clone_within(from, commit.header.end()).is_empty() {
             self.skipped = commit.header.end();
         }
         self.hear(&commit, out);
