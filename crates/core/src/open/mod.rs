@@ -13,9 +13,11 @@ pub use cache::{Cache, CommitId, Verified};
 
 use alloc::vec::Vec;
 
+use alloc::sync::Arc;
+
 use crate::directory::{Directory, NoSpeaker};
 use crate::seal::{Commit, Malformed, Packet, signed_bytes};
-use crate::topic::Name;
+use crate::topic::{Name, Pattern};
 use crate::{Position, Time};
 
 /// A packet whose seal was made by a key that the directory allows its topic. Only [`open`] makes
@@ -24,6 +26,7 @@ use crate::{Position, Time};
 pub struct Trusted {
     packet: Packet,
     publisher: Name,
+    topics: Arc<[Pattern]>,
 }
 
 impl Trusted {
@@ -41,6 +44,11 @@ impl Trusted {
     /// Who said it: the name that the directory gives its key, which the signature covers.
     pub fn publisher(&self) -> &Name {
         &self.publisher
+    }
+
+    /// What the directory lets its publisher say.
+    pub fn topics(&self) -> &Arc<[Pattern]> {
+        &self.topics
     }
 }
 
@@ -166,6 +174,6 @@ pub fn open(packet: Packet, cx: &Context<'_>, budget: &mut Budget) -> Result<Ope
         }
     };
     let fork = verified.is_some() && cx.cached.is_some();
-    let publisher = speaker.name.clone();
-    Ok(Opened { trusted: Trusted { packet, publisher }, verified, fork })
+    let (publisher, topics) = (speaker.name.clone(), speaker.topics.clone());
+    Ok(Opened { trusted: Trusted { packet, publisher, topics }, verified, fork })
 }

@@ -13,7 +13,7 @@ use super::{Output, Reason};
 use crate::Position;
 use crate::open::Trusted;
 use crate::seal::{Packet, Tip};
-use crate::topic::Topic;
+use crate::topic::{Pattern, Topic};
 
 /// The newest tip of a stream.
 #[derive(Debug)]
@@ -82,7 +82,8 @@ impl Stream {
     }
 
     fn wants(&self, topic: &Topic) -> bool {
-        self.wanted.iter().any(|pattern| pattern.matches(topic))
+        let matches = |pattern: &Pattern| pattern.matches(topic);
+        self.wanted.iter().any(matches) && self.allowed.iter().any(matches)
     }
 
     /// Notes what is handed over. A step in a topic's numbers where something was passed may be a

@@ -1,6 +1,7 @@
 //! One stream: its position, what waits, and how it moves on.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Stream {
     pub(super) key: KeyId,
     publisher: Name,
     pub(super) wanted: Vec<Pattern>,
+    /// What the directory lets its publisher say: what else it says is refused at the door.
+    pub(super) allowed: Arc<[Pattern]>,
     /// Everything before it was delivered, passed or declared lost.
     pub(super) next: Position,
     /// The highest place that a signed packet or tip has shown.
@@ -69,6 +72,7 @@ impl Stream {
             key,
             publisher,
             wanted,
+            allowed: Arc::new([]),
             next,
             shown: next,
             left: None,
@@ -131,6 +135,7 @@ impl Stream {
             return self.below(&trusted, counters, out);
         }
         self.shown = self.shown.max(header.end());
+        self.allowed.clone_from(trusted.topics());
         if self.plain {
             // Over such links nothing else will tell what lies between.
             self.passed.add(self.next, header.start());
