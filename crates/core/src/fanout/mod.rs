@@ -300,7 +300,6 @@ impl FanOut {
         let mut hits = core::mem::take(&mut self.hits);
         for (index, packet) in commit.packets.iter().enumerate() {
             if packet.numbers == 0 {
-                self.tip(now, &header, packet, out);
                 continue;
             }
             self.interest.matching(packet.topic.as_bytes(), &mut self.matched);
@@ -317,13 +316,18 @@ impl FanOut {
         }
         hits.clear();
         self.hits = hits;
+        // A tip says that all before it was sent.
+        for tip in commit.packets.iter().filter(|packet| packet.numbers == 0) {
+            self.tip(now, &header, tip, out);
+        }
     }
 
     fn tip(&mut self, now: Time, header: &Header, packet: &Sealed, out: &mut Vec<Output>) {
         let Some(stream) = self.streams.get_mut(&header.key) else { return };
         let next = stream.next;
-        stream.tip = Some((header.end(), packet.clone()));
-        self.tips.insert((packet.topic.as_bytes().clone(), header.key));
+        let topic = packet.topic.detached();
+        self.tips.insert((topic.as_bytes().clone(), header.key));
+        stream.tip = Some((header.end(), Sealed { topic, ..packet.clone() }));
         let mut matched = core::mem::take(&mut self.matched);
         self.interest.matching(packet.topic.as_bytes(), &mut matched);
         for id in &matched {
@@ -376,10 +380,11 @@ impl FanOut {
     }
 
     fn gone(&mut self, now: Time, key: KeyId, upto: Position, out: &mut Vec<Output>) {
-        let Some(stream) = self.streams.get_mut(&key).filter(|stream| stream.next < upto) else {
-            return;
-        };
-        let before = core::mem::replace(&mut stream.next, upto);
+        let before = self.streams.get(&key).map_or(upto, |stream| stream.next);
+        self.advance(key, upto, upto);
+        if before >= upto {
+            return; // nothing was told of it, or too much: numbers that turn out lost afterwards
+        }
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             if let Some(peer) = self.peers.get_mut(&id) {

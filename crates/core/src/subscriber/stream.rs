@@ -345,7 +345,8 @@ impl Stream {
     fn deliver(&mut self, out: &mut Vec<Output>) {
         let from = self.next;
         let Some(commit) = self.take_front() else { return };
-        if !self.passed.clone_within(from, commit.header.end()).is_empty() {
+        let passed = || self.passed.clone_within(from, commit.header.end());
+        if !commit.is_whole() && !passed().is_empty() {
             self.skipped = commit.header.end();
         }
         self.hear(&commit, out);
