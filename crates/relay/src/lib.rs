@@ -12,13 +12,12 @@ use std::time::Duration;
 
 use selvedge::directory::{Directory, Relay};
 use selvedge::{Inlet, LinkCounters, Listener, Name, Notices, Outlet, Pattern, PeerCounters};
-use selvedge::{StartError, Voice, inlet, state};
+use selvedge::{StartError, Topic, Voice, inlet, state};
 use selvedge_core::author::Input;
 use selvedge_core::fanout;
 use selvedge_core::limits::BODY_BYTES_HARD;
-use selvedge_core::open::Trusted;
-use selvedge_core::seal::{Commit, Packet, Sealed, SecretKey};
-use selvedge_core::subscriber::{Delivery, Output};
+use selvedge_core::seal::SecretKey;
+use selvedge_core::subscriber::Output;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -154,26 +153,21 @@ impl Node {
 
     fn pass_on(&mut self, output: Output) {
         match output {
-            Output::Deliver(delivery) => self.outlet.send(&self.commit(&delivery)),
+            Output::Deliver(mut delivery) => {
+                // The wire matches bytes, patterns segments.
+                delivery.packets.retain(|trusted| self.carries(trusted.packet().topic()));
+                self.outlet.send(&delivery.to_commit());
+            }
+            Output::Tip(trusted) => self.outlet.send(&trusted.to_commit()),
             Output::Passed { key, upto } => self.outlet.passed(key, upto),
             Output::Started { key, at, .. } => self.outlet.passed(key, at),
             Output::Lost(lost) => self.outlet.gone(lost.key, lost.to),
-            Output::Tip(trusted) => {
-                let packet = trusted.packet();
-                self.outlet.tip(packet.header(), &Sealed::from(packet));
-            }
             Output::Superseded { .. } => {} // told as a notice
         }
     }
 
-    /// The same packets, as far as they are carried: the wire matches bytes, patterns segments.
-    fn commit(&self, delivery: &Delivery) -> Commit {
-        let packets = delivery.packets.iter().map(Trusted::packet);
-        let carried = |packet: &&Packet| self.carries.iter().any(|p| p.matches(packet.topic()));
-        Commit {
-            header: delivery.header,
-            packets: packets.filter(carried).map(Sealed::from).collect(),
-        }
+    fn carries(&self, topic: &Topic) -> bool {
+        self.carries.iter().any(|pattern| pattern.matches(topic))
     }
 
     /// Hears nobody any more, and writes what waits.

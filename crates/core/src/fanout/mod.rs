@@ -80,14 +80,6 @@ pub enum Input<'a> {
     /// The next commit of a stream, as far as this node has its packets: the numbers that are
     /// missing were passed by a MARK. A tip is a commit too.
     Commit(&'a Commit),
-    /// The newest tip of a stream, which tells how far its publisher has come; this node may not
-    /// have come as far.
-    Tip {
-        /// Of the commit that it came in.
-        header: &'a Header,
-        /// The tip.
-        packet: &'a Sealed,
-    },
     /// Numbers below `upto` were passed by a MARK: none of them matches what this node carries.
     Passed {
         /// The stream.
@@ -211,7 +203,6 @@ impl FanOut {
             Input::Ping { peer, context } => self.pong(now, peer, &context, out),
             Input::Disconnected(peer) => self.forget(peer),
             Input::Commit(commit) => self.commit(now, commit, out),
-            Input::Tip { header, packet } => self.tip(now, header, packet, out),
             Input::Passed { key, upto } => self.advance(key, upto, upto),
             Input::Gone { key, upto } => self.gone(now, key, upto, out),
             Input::Wrote { peer, done } => self.wrote(now, peer, done, out),

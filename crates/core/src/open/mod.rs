@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use alloc::sync::Arc;
 
 use crate::directory::{Directory, NoSpeaker};
-use crate::seal::{Commit, Malformed, Packet, signed_bytes};
+use crate::seal::{Commit, Malformed, Packet, Sealed, signed_bytes};
 use crate::topic::{Name, Pattern};
 use crate::{Position, Time};
 
@@ -37,7 +37,7 @@ impl Trusted {
 
     /// Its commit with this packet alone: a relay sends a tip on like this.
     pub fn to_commit(&self) -> Commit {
-        let packets = Vec::from([self.packet.sealed()]);
+        let packets = Vec::from([Sealed::from(&self.packet)]);
         Commit { header: *self.packet.header(), packets }
     }
 

@@ -15,7 +15,7 @@ use crate::{KeyId, Wall};
 
 /// Bodies of at least this size are referenced by the packet instead of copied into it: below, a
 /// slice of its own in a vectored write costs more than the copy.
-pub(super) const REFERENCED: usize = 4 * 1_024;
+const REFERENCED: usize = 4 * 1_024;
 
 /// Received packets of at least this size are referenced where they are queued: a quarter of the
 /// read buffer, so a queue holds at most four times what it counts.
@@ -149,7 +149,7 @@ impl From<&Packet> for Sealed {
             large => large.clone(),
         };
         let numbers = if packet.is_tip() { 0 } else { packet.count() };
-        Sealed { topic: packet.topic().clone(), numbers, wire: smallvec::smallvec![wire] }
+        Sealed { topic: packet.topic().detached(), numbers, wire: smallvec::smallvec![wire] }
     }
 }
 

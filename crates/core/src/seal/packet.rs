@@ -5,9 +5,7 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
-use smallvec::smallvec;
 
-use super::commit::{REFERENCED, Sealed};
 use super::header::{COMMIT_BYTES, Foreign, HEADER, Header};
 use super::merkle::{self, Hash};
 use super::{ContentType, TIP_OFF};
@@ -265,17 +263,6 @@ impl Packet {
     /// The bytes as they stood on the wire.
     pub fn wire(&self) -> &Bytes {
         self.frames.wire()
-    }
-
-    /// The packet as it came, to be sent on. A small one is copied: in a queue it would keep the
-    /// whole buffer alive that it was read into.
-    pub fn sealed(&self) -> Sealed {
-        let wire = match self.wire() {
-            wire if wire.len() < REFERENCED => Bytes::copy_from_slice(wire),
-            wire => wire.clone(),
-        };
-        let numbers = if self.is_tip() { 0 } else { self.count };
-        Sealed { topic: self.topic.detached(), numbers, wire: smallvec![wire] }
     }
 
     /// The root of the commit's tree, if this packet is a leaf of it: hashes every byte.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::open::Trusted;
-use crate::seal::{Commit, Entry, Header};
+use crate::seal::{Commit, Entry, Header, Sealed};
 use crate::topic::Name;
 use crate::{KeyId, Position, Time};
 
@@ -27,7 +27,7 @@ pub struct Delivery {
 impl Delivery {
     /// The commit as far as its packets came: what a relay hands to its fan-out.
     pub fn to_commit(&self) -> Commit {
-        let packets = self.packets.iter().map(|trusted| trusted.packet().sealed()).collect();
+        let packets = self.packets.iter().map(|trusted| Sealed::from(trusted.packet())).collect();
         Commit { header: self.header, packets }
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use selvedge_core::fanout::{self, FanOut, PeerId};
-use selvedge_core::seal::{Commit, Header, Sealed};
+use selvedge_core::seal::Commit;
 use selvedge_core::topic::Topic;
 use selvedge_core::{KeyId, Position};
 use tokio::sync::mpsc;
@@ -70,11 +70,6 @@ impl Outlet {
     /// Hands a commit, or the part of it that came, to every peer that matches.
     pub fn send(&mut self, commit: &Commit) {
         self.handle(fanout::Input::Commit(commit));
-    }
-
-    /// Hands on the newest tip of a stream: see [`fanout::Input::Tip`].
-    pub fn tip(&mut self, header: &Header, packet: &Sealed) {
-        self.handle(fanout::Input::Tip { header, packet });
     }
 
     /// Numbers below `upto` were passed by a MARK: see [`fanout::Input::Passed`].
