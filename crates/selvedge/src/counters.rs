@@ -119,7 +119,8 @@ labelled! {
         delivered, lost_ranges, links_up, links_down, marks_ignored, fork_alarms,
         malformed, unknown_key, revoked, topic_denied, duplicate, muted, bad_proof, bad_signature,
         not_held, void, unclean_end, gap, removed,
-        stale, superseded, held_full, bad_tips, void_marks, duplicates_after_open, bad_extensions,
+        stale, superseded, held_full, bad_tips, void_marks, duplicates_after_open, conflicts,
+        bad_extensions,
     }
 }
 
@@ -139,6 +140,10 @@ impl LinkCounters {
 
     pub(crate) fn delivered(&self, messages: u64) {
         self.delivered.fetch_add(messages, Relaxed);
+    }
+
+    pub(crate) fn bad_extension(&self) {
+        self.bad_extensions.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn link_up(&self) {
@@ -164,5 +169,6 @@ impl LinkCounters {
         self.held_full.store(counted.held_full, Relaxed);
         self.bad_tips.store(counted.bad_tips, Relaxed);
         self.void_marks.store(counted.void_marks, Relaxed);
+        self.conflicts.store(counted.conflicts, Relaxed);
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use selvedge_core::limits::EXTENSION_BYTES;
 use selvedge_core::seal::ContentType;
 use selvedge_core::subscriber::{Delivery, Lost};
 use selvedge_core::topic::{BadTopic, Name, Topic};
@@ -193,6 +194,19 @@ impl Outgoing {
     /// What it is about.
     pub fn topic(&self) -> &Topic {
         &self.topic
+    }
+
+    /// With headers that are encoded already: one MessagePack map as [`Headers`] describes it. A
+    /// message is delivered without what subscribers cannot decode.
+    ///
+    /// # Errors
+    /// [`BadMessage::Headers`] if it is longer than 1,024 bytes.
+    pub fn extension(mut self, extension: impl Into<Bytes>) -> Result<Self, BadMessage> {
+        self.extension = extension.into();
+        match self.extension.len() {
+            len if len > EXTENSION_BYTES => Err(BadHeaders::TooLong(len).into()),
+            _ => Ok(self),
+        }
     }
 
     /// With these headers.

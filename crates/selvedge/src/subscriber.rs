@@ -188,7 +188,13 @@ impl Subscriber {
         for item in batch.items {
             match item {
                 Item::Delivery(delivery) => {
-                    self.ready.extend(Message::all(&delivery).map(Event::Message));
+                    for message in Message::all(&delivery) {
+                        // Its publisher's fault; the body is good, so it is handed over.
+                        if message.headers().is_err() {
+                            self.counters.bad_extension();
+                        }
+                        self.ready.push_back(Event::Message(message));
+                    }
                 }
                 Item::Lost(lost) => self.ready.push_back(Event::Lost(lost)),
             }
