@@ -145,6 +145,13 @@ impl Stream {
         }
     }
 
+    /// Where the epoch of `next` ended, if the newest tip lists it.
+    pub(super) fn end_of_epoch(&self) -> Option<Position> {
+        let ends = &self.tip.as_ref()?.tip.epochs;
+        let end = ends.iter().find(|end| end.epoch == self.next.epoch)?;
+        Some(Position::new(end.epoch, end.end))
+    }
+
     /// The epoch after `next`'s, if that ended cleanly right there.
     pub(super) fn clean_end(&self) -> Option<u64> {
         let newest = self.tip.as_ref()?;

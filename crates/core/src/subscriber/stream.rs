@@ -302,16 +302,20 @@ impl Stream {
             passed = Ranges::default();
         }
         let end = passed.end_at(self.next);
-        let next_epoch = end.filter(|to| to.epoch > self.next.epoch && self.plain);
-        if let Some(to) = next_epoch.filter(|_| self.clean_end().is_none()) {
-            // Over such links a packet passes all before it; how the epoch ended it cannot say.
-            let to = Position::new(to.epoch, 0);
-            self.lose(self.next, to, Reason::UncleanEnd, out);
-            self.move_to(to);
-        } else if let Some(to) = end {
+        // How an epoch ended is for a tip to say: nothing else passes its end.
+        let within = end.and_then(|to| match to.epoch == self.next.epoch {
+            true => Some(to),
+            false => self.end_of_epoch().filter(|end| *end > self.next),
+        });
+        if let Some(to) = within {
             self.skipped = to;
             self.move_to(to);
             out.push(Output::Passed { key: self.key, upto: to });
+        } else if let Some(to) = end.filter(|_| self.plain && self.clean_end().is_none()) {
+            // Over such links a packet passes all before it, with or without a tip.
+            let to = Position::new(to.epoch, 0);
+            self.lose(self.next, to, Reason::UncleanEnd, out);
+            self.move_to(to);
         } else if let Some(following) = self.clean_end().filter(|epoch| *epoch <= bound.epoch) {
             self.move_to(Position::new(following, 0));
             out.push(Output::Passed { key: self.key, upto: self.next });
