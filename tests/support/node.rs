@@ -63,7 +63,7 @@ impl Node {
 
     /// Starts it without any memory but its publisher's epochs.
     pub fn start(&mut self, queue_bytes: usize, jitter: u64) {
-        let config = fanout::Config { queue_bytes, queues_bytes: 4 * queue_bytes };
+        let config = fanout::Config { queue_bytes, queues_bytes: 4 * queue_bytes, journal: false };
         (self.up, self.fanout) = (true, FanOut::new(config));
         match &self.kind {
             Kind::Publisher(publisher) => {

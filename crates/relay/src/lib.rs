@@ -162,7 +162,7 @@ impl Node {
             Output::Passed { key, upto } => self.outlet.passed(key, upto),
             Output::Started { key, at, .. } => self.outlet.passed(key, at),
             Output::Lost(lost) => self.outlet.gone(lost.key, lost.to),
-            Output::Superseded { .. } => {} // told as a notice
+            Output::Ask { .. } | Output::Superseded { .. } => {} // done, and told as a notice
         }
     }
 

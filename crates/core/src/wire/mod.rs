@@ -14,7 +14,7 @@ mod frame;
 mod handshake;
 mod interest;
 
-pub use command::{Mark, cancel, ping, pong, subscribe};
+pub use command::{Ask, Mark, cancel, offer, ping, pong, subscribe};
 pub use connection::{Connection, Limits};
 pub use event::{Event, Fault, Ignored};
 pub use frame::{FrameHeader, Frames, NotOneMessage, header, put_frame};

@@ -148,6 +148,7 @@ impl Outlet {
             _ if !self.peers.contains_key(&peer) => return, // closed by us before
             Said::Subscribe(prefix) => fanout::Input::Subscribe { peer, prefix },
             Said::Cancel(prefix) => fanout::Input::Cancel { peer, prefix },
+            Said::Ask(ask) => fanout::Input::Ask { peer, ask },
             Said::Ping(context) => fanout::Input::Ping { peer, context },
             Said::Wrote { done } => fanout::Input::Wrote { peer, done },
             Said::Gone => {
@@ -164,6 +165,7 @@ impl Outlet {
         while let Some(effect) = effects.pop() {
             match effect {
                 fanout::Output::Write { peer, slices } => self.write(peer, slices, &mut effects),
+                fanout::Output::Read { .. } => {}
                 fanout::Output::TipWanted(key) => self.tips_wanted.push(key),
                 fanout::Output::Close { peer, why } => {
                     tracing::warn!(peer = peer.0, reason = why.reason(), "peer cut off: {why}");

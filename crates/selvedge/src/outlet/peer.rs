@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use selvedge_core::fanout::PeerId;
 use selvedge_core::limits::{COMMAND_BYTES, HANDSHAKE};
-use selvedge_core::wire::{self, Connection, Event, Fault, Limits, Peer, Role};
+use selvedge_core::wire::{self, Ask, Connection, Event, Fault, Ignored, Limits, Peer, Role};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -25,6 +25,7 @@ pub(super) enum Said {
     },
     Subscribe(Bytes),
     Cancel(Bytes),
+    Ask(Ask),
     Ping(Bytes),
     Wrote {
         done: bool,
@@ -188,7 +189,12 @@ impl Link {
             let said = match event {
                 Event::Subscribe(prefix) => Said::Subscribe(prefix),
                 Event::Cancel(prefix) => Said::Cancel(prefix),
+                Event::Ask(ask) => Said::Ask(ask),
                 Event::Ping(context) => Said::Ping(context),
+                Event::Offer(_) => {
+                    counters.ignored(Ignored::Misdirected);
+                    continue;
+                }
                 Event::Ignored(what) => {
                     counters.ignored(what);
                     continue;
