@@ -155,7 +155,7 @@ impl Node {
     }
 
     /// Says one message, once there is room.
-    async fn publish(&self, translated: Translated) -> Result<(), PublishError> {
+    async fn publish(&mut self, translated: Translated) -> Result<(), PublishError> {
         let Translated { topic, ctype, body, extension, headers_left_out } = translated;
         let message = Outgoing::raw(topic, ctype, body)?.extension(extension)?;
         while let Err(error) = self.publisher.send(message.clone()) {

@@ -66,10 +66,18 @@ impl Node {
     /// If the endpoint cannot be bound.
     pub async fn start(subscriber: Subscriber, config: Config) -> Result<Node, BindError> {
         let mut socket = PubSocket::new();
-        if let Err(error) = socket.bind(&config.endpoint.to_string()).await {
-            return Err(BindError { endpoint: config.endpoint, error });
+        match socket.bind(&config.endpoint.to_string()).await {
+            Ok(endpoint) => {
+                let config = Config { endpoint, ..config };
+                Ok(Node { subscriber, socket, config, counters: Arc::default() })
+            }
+            Err(error) => Err(BindError { endpoint: config.endpoint, error }),
         }
-        Ok(Node { subscriber, socket, config, counters: Arc::default() })
+    }
+
+    /// What is bound, with the port that the system chose for port 0.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.config.endpoint
     }
 
     /// What it does, readable while it runs.
