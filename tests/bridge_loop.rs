@@ -1,5 +1,7 @@
 //! Does a message stop circulating where the foreign side feeds back what a bridge gave it?
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "support/cli.rs"]
 mod cli;
 

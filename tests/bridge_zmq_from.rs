@@ -210,7 +210,7 @@ async fn a_peer_that_says_nothing_is_left() {
 #[tokio::test]
 async fn a_connection_that_is_idle_is_made_anew_if_asked_for() {
     let (_fabric, mut hearing, bridge, port) = begin(|port| Config {
-        idle: Some(Duration::from_millis(100)),
+        idle: Some(Duration::from_millis(500)),
         ..config(Kind::Pull, "web", port)
     })
     .await;

@@ -38,7 +38,8 @@ pub struct Config {
     pub prefix: Option<Prefix>,
     /// What the signed header `origin` says; the endpoint unless set.
     pub origin: Option<String>,
-    /// When to connect anew because nothing came. Not for what is bound.
+    /// When to connect anew because nothing came; what is on its way in that moment is lost. Not
+    /// for what is bound.
     pub idle: Option<Duration>,
 }
 

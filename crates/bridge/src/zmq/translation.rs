@@ -5,9 +5,9 @@
 //!
 //! 1. fedmsg's envelope: a JSON object in which `topic` and `msg_id` are strings and `msg` is an
 //!    object. The body is `msg`, as it is written there. `msg_id`, `timestamp`, `i` and `username`
-//!    become headers of these names, if they are strings or numbers. The rest is not taken: `crypto`,
-//!    `signature` and `certificate` tell of the envelope, which ends here. Its `topic` counts where
-//!    the message has no topic frame.
+//!    become headers of these names, if they are strings or numbers. The rest is not taken:
+//!    `crypto`, `signature` and `certificate` tell of the envelope, which ends here. Its `topic`
+//!    counts where the message has no topic frame.
 //! 2. JSON: an object or array, whole.
 //! 3. text, if it is UTF-8. JSON that is broken is text, too.
 //! 4. bytes.
@@ -212,9 +212,9 @@ fn scalar(value: &RawValue) -> Option<String> {
 mod tests {
     use super::*;
 
-    const ENVELOPE: &str = r#" {"topic": "org.fed.git", "msg_id": "2019-7", "i": 3, "crypto": "x509",
-        "timestamp": 1549311982.5, "username": "apache", "signature": "…", "certificate": null,
-        "msg": { "a": [1e999] }}"#;
+    const ENVELOPE: &str = r#" {"topic": "org.fed.git", "msg_id": "2019-7", "i": 3,
+        "crypto": "x509", "timestamp": 1549311982.5, "username": "apache",
+        "signature": "…", "certificate": null, "msg": { "a": [1e999] }}"#;
 
     fn translated(prefix: &str, frames: &[&[u8]]) -> Vec<Result<Translated, Dropped>> {
         let prefix = Some(prefix).filter(|prefix| !prefix.is_empty());

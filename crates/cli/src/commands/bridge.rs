@@ -65,7 +65,8 @@ struct Zmq {
     #[arg(long, conflicts_with = "to")]
     bind: bool,
     /// With --from: connect anew after so long without a message
-    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with_all = ["to", "bind"])]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(conflicts_with_all = ["to", "bind"])]
     idle: Option<Duration>,
     /// The name of the foreign side. With --from the header origin of what is published [default:
     /// the endpoint]; with --to messages with that origin are left out
