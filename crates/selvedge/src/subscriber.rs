@@ -257,6 +257,7 @@ async fn run(
                 Output::Passed { .. }
                 | Output::Started { .. }
                 | Output::Tip(_)
+                | Output::Ask { .. }
                 | Output::Superseded { .. } => {}
             }
         }
