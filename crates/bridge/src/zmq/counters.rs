@@ -67,6 +67,7 @@ pub struct FromCounters {
     pub(super) disconnected: AtomicU64,
     pub(super) received: AtomicU64,
     pub(super) published: AtomicU64,
+    pub(super) not_kept: AtomicU64,
     pub(super) headers_left_out: AtomicU64,
     dropped: [AtomicU64; Dropped::ALL.len()],
 }
@@ -84,6 +85,7 @@ impl FromCounters {
             ("disconnected", &self.disconnected),
             ("received", &self.received),
             ("published", &self.published),
+            ("not_kept", &self.not_kept),
             ("headers_left_out", &self.headers_left_out),
         ]
         .into_iter()
