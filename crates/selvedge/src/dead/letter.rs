@@ -26,8 +26,8 @@ const VERSION: u16 = 1;
 const HEAD: usize = 28;
 const CRC: usize = 4;
 
-/// Most of a reason that is kept.
-const WHY_BYTES: usize = 4_096;
+/// Most of a reason that is kept: 4 KiB.
+const WHY_CHARS: usize = 1_024;
 
 /// A message that could not be handled.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ pub struct Letter {
     pub died: SystemTime,
     /// How often it was handed to the handler.
     pub tries: u32,
-    /// What the handler said the last time; at most 4 KiB.
+    /// What the handler said the last time; its first 1,024 characters.
     pub why: String,
     /// It is handed over again at the subscriber's next start.
     pub requeued: bool,
@@ -66,14 +66,13 @@ pub enum NoLetter {
 impl Letter {
     /// Of a message that is given up now.
     pub(super) fn of(message: &Message, tries: u32, why: &str) -> Letter {
-        let why = &why[..why.floor_char_boundary(WHY_BYTES)];
         Letter {
             publisher: message.publisher.clone(),
             position: message.position,
             topic: message.topic.clone(),
             died: SystemTime::now(),
             tries,
-            why: why.to_owned(),
+            why: why.chars().take(WHY_CHARS).collect(),
             requeued: false,
             packet: message.packet.clone(),
             index: message.index,
@@ -90,7 +89,7 @@ impl Letter {
         out.extend_from_slice(&wall_of(self.died).0.to_le_bytes());
         out.extend_from_slice(&self.tries.to_le_bytes());
         out.extend_from_slice(&(name.len() as u16).to_le_bytes()); // at most 63
-        out.extend_from_slice(&(why.len() as u16).to_le_bytes()); // at most WHY_BYTES
+        out.extend_from_slice(&(why.len() as u16).to_le_bytes()); // at most 4 * WHY_CHARS
         out.extend_from_slice(&(self.packet.len() as u32).to_le_bytes()); // at most PACKET_BYTES
         out.extend_from_slice(name);
         out.extend_from_slice(why);

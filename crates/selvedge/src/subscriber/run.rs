@@ -46,7 +46,7 @@ pub enum Outcome {
     },
     /// Never: put it aside ([`crate::dead`]) and go on.
     DeadLetter {
-        /// Why; the first 4 KiB are kept.
+        /// Why; the first 1,024 characters are kept.
         why: String,
     },
     /// Nothing goes on until somebody has looked: [`Subscriber::run`] ends, and begins with this
