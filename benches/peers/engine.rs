@@ -6,8 +6,8 @@ use std::net::{TcpListener, TcpStream};
 
 use anyhow::Result;
 use bytes::{Bytes, BytesMut};
+use selvedge::outlet::Options;
 use selvedge::{Listener, Outlet, Topic};
-use selvedge_core::fanout::Config;
 use selvedge_core::limits::{HOLD_BYTES, READ_BYTES};
 use selvedge_core::seal::{Commit, Header, Sealed};
 use selvedge_core::wire::{self, Connection, Event, Limits, Role};
@@ -29,7 +29,7 @@ fn publish(bodies: &mut Publishing) -> Result<()> {
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         bodies.listening(&listener.local_addr()?.to_string())?;
-        let mut outlet = Outlet::new(Listener::from_tcp(listener)?, Config::default());
+        let mut outlet = Outlet::new(Listener::from_tcp(listener)?, Options::default());
         let topic: Topic = TOPIC.parse()?;
         while outlet.listeners(&topic) < bodies.subscribers() {
             outlet.turn().await;

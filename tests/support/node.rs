@@ -72,6 +72,8 @@ impl Node {
                     publisher: publisher.identity.publisher.clone(),
                     epoch: publisher.epoch,
                     earlier: publisher.ends.clone(),
+                    oldest: None,
+                    voids: Vec::new(),
                     pack: publisher.pack,
                     jitter,
                 }));

@@ -112,6 +112,9 @@ pub const JOIN_BYTES: usize = 1 << 20;
 /// Bytes waiting for all peers at which a publisher that holds takes nothing more in.
 pub const HOLD_BYTES: usize = 4 << 20;
 
+/// Bytes signed and not yet written to the journal beyond which a publisher signs nothing more.
+pub const UNWRITTEN_BYTES: usize = 4 << 20;
+
 /// Bytes accepted from the application and not yet numbered.
 pub const INTAKE_BYTES: usize = 64 << 20;
 

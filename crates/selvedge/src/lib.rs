@@ -17,6 +17,7 @@ pub mod directory;
 mod fork;
 pub mod headers;
 pub mod inlet;
+pub mod journal;
 pub mod keys;
 mod message;
 mod net;
@@ -37,6 +38,7 @@ pub use publisher::{Publisher, Receipt};
 pub use subscriber::{Outcome, Start, Subscriber};
 pub use voice::{StartError, Voice};
 
+pub use selvedge_core::directory::Durability;
 pub use selvedge_core::seal::ContentType;
 pub use selvedge_core::subscriber::{Lost, Reason};
 pub use selvedge_core::topic::{Name, Pattern, Topic};

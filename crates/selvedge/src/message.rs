@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use selvedge_core::directory::Durability;
 use selvedge_core::limits::EXTENSION_BYTES;
 use selvedge_core::open::Trusted;
 use selvedge_core::seal::{ContentType, Entry};
@@ -148,6 +149,7 @@ pub struct Outgoing {
     pub(crate) ctype: ContentType,
     pub(crate) body: Bytes,
     pub(crate) extension: Bytes,
+    pub(crate) durability: Option<Durability>,
 }
 
 /// Why a message cannot be made.
@@ -178,7 +180,8 @@ impl Outgoing {
         BadMessage: From<T::Error>,
     {
         let topic = topic.try_into()?;
-        Ok(Outgoing { topic, ctype, body: body.into(), extension: Bytes::new() })
+        let (body, extension) = (body.into(), Bytes::new());
+        Ok(Outgoing { topic, ctype, body, extension, durability: None })
     }
 
     /// Text.
@@ -215,6 +218,12 @@ impl Outgoing {
         BadMessage: From<T::Error>,
     {
         Outgoing::raw(topic, ContentType::MESSAGE_PACK, rmp_serde::to_vec_named(value)?)
+    }
+
+    /// What its receipt waits for, instead of what the directory says for the service.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
     }
 
     /// What it is about.

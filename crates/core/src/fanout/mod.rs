@@ -24,7 +24,7 @@ use smallvec::SmallVec;
 use crate::limits::{QUEUE_BYTES, QUEUES_BYTES, STALLED};
 use crate::seal::{Commit, Header, Sealed};
 use crate::topic::Topic;
-use crate::wire::{self, Ask, Interest};
+use crate::wire::{Ask, Interest};
 use crate::{KeyId, Position, Time};
 use peer::Peer;
 use told::Told;
@@ -85,12 +85,12 @@ pub enum Input<'a> {
     },
     /// What the journal answers to [`Output::Read`]; one for each, sooner or later.
     Answer(Answer),
-    /// It asks for a sign of life.
-    Ping {
+    /// It is to be answered with a control frame: PONG, or the MARK for an OFFER.
+    Reply {
         /// Who.
         peer: PeerId,
-        /// To be sent back.
-        context: Bytes,
+        /// The whole frame.
+        frame: Bytes,
     },
     /// Its connection is gone.
     Disconnected(PeerId),
@@ -243,7 +243,7 @@ impl FanOut {
             }
             Input::Ask { peer, ask } => self.ask(now, peer, ask, out),
             Input::Answer(answer) => self.answer(now, answer, out),
-            Input::Ping { peer, context } => self.pong(now, peer, &context, out),
+            Input::Reply { peer, frame } => self.reply(now, peer, frame, out),
             Input::Disconnected(peer) => self.forget(peer),
             Input::Commit(commit) => self.commit(now, commit, out),
             Input::Passed { key, upto } => self.advance(key, upto, upto),
@@ -323,9 +323,9 @@ impl FanOut {
         self.write(now, id, out);
     }
 
-    fn pong(&mut self, now: Time, id: PeerId, context: &[u8], out: &mut Vec<Output>) {
+    fn reply(&mut self, now: Time, id: PeerId, frame: Bytes, out: &mut Vec<Output>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        self.queued += peer.push_control(wire::pong(context));
+        self.queued += peer.push_control(frame);
         self.write(now, id, out);
     }
 

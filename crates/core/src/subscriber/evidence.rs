@@ -133,7 +133,11 @@ impl Stream {
 
     /// How far, and why, a hole at `at` may be closed by the newest tip.
     pub(super) fn evidence(&self, at: Position) -> Option<Evidence> {
-        let newest = self.tip.as_ref()?;
+        let Some(newest) = &self.tip else {
+            // The oldest that anyone holds is where all links begin.
+            let oldest = Evidence { upto: self.shown, reason: Reason::NotHeld, signed: false };
+            return (at == Position::default()).then_some(oldest);
+        };
         let tip = &newest.tip;
         let signed = |upto, reason| Some(Evidence { upto, reason, signed: true });
         let not_held = |upto| (tip.oldest > at).then_some(upto);

@@ -48,7 +48,7 @@ pub struct Stream {
     /// Everything before it was delivered, passed or declared lost.
     pub(super) next: Position,
     /// The highest place that a signed packet or tip has shown.
-    shown: Position,
+    pub(super) shown: Position,
     /// Where the epoch before `next`'s was left.
     left: Option<Position>,
     links: BTreeMap<LinkId, Link>,

@@ -14,19 +14,23 @@ use std::sync::Arc;
 
 use selvedge_core::directory::Directory;
 use selvedge_core::limits::BODY_BYTES;
-use selvedge_core::open::Trusted;
+use selvedge_core::open::{Budget, Refusal, Trusted};
+use selvedge_core::seal::Packet;
 use selvedge_core::subscriber::{self, Input, LinkId, Output};
 use selvedge_core::topic::{Name, Pattern};
-use selvedge_core::wire::{Ask, Mark};
+use selvedge_core::wire::{Ask, Frames, Mark};
 use selvedge_core::{KeyId, Position};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
 use crate::counters::LinkCounters;
-use door::Door;
+use door::{Door, Refused};
 pub use notice::{Notice, Notices};
 use plan::Plan;
+
+/// Links that are peers of an outlet: their names do not meet those of links that were dialled.
+pub const OFFERING: u64 = 1 << 63;
 
 /// Batches from links that may wait for the inlet; each is at most what one read brought.
 const BATCHES: usize = 64;
@@ -82,6 +86,17 @@ pub enum Start {
     At(Position),
 }
 
+/// What an offered packet is part of: a commit with the numbers `from..upto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// The stream.
+    pub key: KeyId,
+    /// The first number.
+    pub from: Position,
+    /// The first number after it.
+    pub upto: Position,
+}
+
 /// What a link tells the inlet, in the order in which it came.
 #[derive(Debug)]
 enum Said {
@@ -124,6 +139,8 @@ pub struct Inlet {
     said: mpsc::Sender<(Name, LinkId, Said)>,
     events: mpsc::Receiver<(Name, LinkId, Said)>,
     counters: Arc<LinkCounters>,
+    /// Peers of the outlet that offer packets.
+    offering: BTreeSet<LinkId>,
     /// The links were changed; the machine does not know yet.
     stale: bool,
 }
@@ -145,6 +162,7 @@ impl Inlet {
             said,
             events,
             counters,
+            offering: BTreeSet::new(),
             stale: false,
         };
         inlet.connect();
@@ -186,6 +204,57 @@ impl Inlet {
             self.machine.handle(self.clock.now(), Input::Tick, out);
         }
         self.learn(out);
+    }
+
+    /// Takes a packet that a peer offers, through the same door and the same machine as any other.
+    ///
+    /// # Errors
+    /// [`Refusal`]; what was delivered before is no error.
+    pub fn offer(
+        &mut self,
+        link: LinkId,
+        frames: Frames,
+        out: &mut Vec<Output>,
+    ) -> Result<Offered, Refusal> {
+        let now = self.clock.now();
+        if self.offering.insert(link) {
+            self.machine.handle(now, Input::LinkUp { link, selvedge: true }, out);
+        }
+        let packet = Packet::parse(frames.clone())?;
+        let header = *packet.header();
+        let offered = Offered { key: header.key, from: header.start(), upto: header.end() };
+        let mut budget = Budget::default();
+        let trusted = match self.door.open(frames, &self.directory, &mut budget, now.time) {
+            Ok((trusted, _)) => trusted,
+            Err(Refused { why: Refusal::Duplicate, .. }) => return Ok(offered),
+            Err(refused) => return Err(refused.why),
+        };
+        let is_tip = trusted.packet().is_tip();
+        let publisher = trusted.publisher().clone();
+        // It is offered by who said it: its age does not matter.
+        self.begin_at(header.key, &publisher, Start::Oldest, out);
+        self.machine.handle(now, Input::Packet { link, trusted }, out);
+        if is_tip {
+            // What lies before its oldest does not come over this connection.
+            let (key, upto) = (header.key, header.end());
+            let mark = Mark { key, from: upto, upto, flags: 0 };
+            self.machine.handle(now, Input::Mark { link, mark }, out);
+        }
+        self.learn(out);
+        Ok(offered)
+    }
+
+    /// A peer that offered something is gone.
+    pub fn offered(&mut self, link: LinkId, out: &mut Vec<Output>) {
+        if self.offering.remove(&link) {
+            self.machine.handle(self.clock.now(), Input::LinkDown(link), out);
+            self.learn(out);
+        }
+    }
+
+    /// Before which place everything of a stream was handed over, passed or declared lost.
+    pub fn position(&self, key: KeyId) -> Option<Position> {
+        self.machine.position(key)
     }
 
     /// From now on wants the topics of these patterns.
@@ -241,23 +310,26 @@ impl Inlet {
 
     /// Begins the streams that are to begin elsewhere than now.
     fn begin(&mut self, out: &mut Vec<Output>) {
-        let now = self.clock.now();
         let names: BTreeSet<Name> =
             self.links.values().flat_map(|link| link.plan.borrow().brings.clone()).collect();
         for publisher in names {
             for key in self.keys(&publisher) {
-                let start = self.options.begin.get(&key).copied().unwrap_or(self.options.others);
-                let at = match start {
-                    Start::Now => continue,
-                    Start::Oldest => Position::default(),
-                    Start::At(at) => at,
-                };
-                if self.machine.position(key).is_none() {
-                    let publisher = publisher.clone();
-                    self.machine.handle(now, Input::Begin { key, publisher, at }, out);
-                    self.door.learn([(key, Some(at))].into_iter());
-                }
+                self.begin_at(key, &publisher, self.options.others, out);
             }
+        }
+    }
+
+    /// Begins a stream, unless it is heard already: where the options say, else at `start`.
+    fn begin_at(&mut self, key: KeyId, publisher: &Name, start: Start, out: &mut Vec<Output>) {
+        let at = match self.options.begin.get(&key).copied().unwrap_or(start) {
+            Start::Now => return,
+            Start::Oldest => Position::default(),
+            Start::At(at) => at,
+        };
+        if self.machine.position(key).is_none() {
+            let publisher = publisher.clone();
+            self.machine.handle(self.clock.now(), Input::Begin { key, publisher, at }, out);
+            self.door.learn([(key, Some(at))].into_iter());
         }
     }
 

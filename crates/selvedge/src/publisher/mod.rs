@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use selvedge_core::directory::{Directory, OutsideScheme, Scheme};
+use selvedge_core::directory::{Directory, Durability, OutsideScheme, Scheme};
 use selvedge_core::fanout;
 use selvedge_core::limits::{BODY_BYTES, BODY_BYTES_HARD, INTAKE_BYTES};
 use selvedge_core::seal::{Draft, Identity, SecretKey};
@@ -22,13 +22,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::wall;
 use crate::counters::PeerCounters;
 use crate::fork;
+use crate::journal::{self, Journal};
 use crate::message::{BadMessage, Outgoing};
 use crate::net::Listener;
-use crate::outlet::Outlet;
+use crate::outlet::{self, Outlet};
 use crate::state;
 use crate::voice::{self, Voice};
 use intake::{Intake, NotTaken};
-use node::{Command, Node};
+use node::{Command, Node, Sent};
 
 pub use crate::voice::StartError;
 
@@ -104,12 +105,26 @@ pub enum PublishError {
     /// Too much is waiting to be signed; wait with [`Publisher::ready`].
     #[error("the intake is full; wait until it is ready")]
     Full,
+    /// The message is to be on the disk before it is sent, and the service keeps no journal.
+    #[error("{0} keeps no journal; set journal = true in its entry of the directory")]
+    NoJournal(Name),
     /// The publisher was closed, or its runtime is gone.
     #[error("the publisher is closed")]
     Closed,
     /// This process was forked after the publisher was made; the parent has its socket and task.
     #[error("this process was forked: make a publisher of its own in the child")]
     Forked,
+}
+
+/// Why a message that was accepted was not sent, and will not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotSent {
+    /// The journal did not take it; the log says why. Subscribers are told that its number is void.
+    #[error("the journal did not take the message: it was not sent")]
+    NotKept,
+    /// The publisher was closed before.
+    #[error("the publisher was closed before the message was sent")]
+    Closed,
 }
 
 /// Messages that were accepted and not written to every matching subscriber in time.
@@ -159,11 +174,13 @@ struct Shared {
     intake: Intake,
     commands: mpsc::UnboundedSender<Command>,
     permitted: ArcSwap<Permitted>,
-    sent: watch::Receiver<u64>,
+    sent: watch::Receiver<Sent>,
     counters: Arc<PeerCounters>,
     epoch: u64,
     name: Name,
     key: KeyId,
+    /// Unless a message says otherwise; none: there is no journal.
+    durability: Option<Durability>,
     body_bytes: usize,
     forks: u32,
     local_addr: Option<std::net::SocketAddr>,
@@ -197,20 +214,28 @@ impl Publisher {
         let local_addr = listener.local_addr();
         let fabric = now.fabric().clone();
         let identity = Identity { fabric, publisher: name.clone(), key };
-        let voice = Voice::begin(identity, &state, service.pack)?;
+        let folder = journal::folder(&service.journal, &state, &name);
+        let journal = folder.map(|folder| Journal::open(&folder, &identity, &service.retain));
+        let journal = journal.transpose()?;
+        let kept = journal.is_some().then(|| service.durability.unwrap_or(Durability::Log));
+        let reader = journal.as_ref().map(Journal::reader);
+        let voice = Voice::begin(identity, &state, service.pack, journal)?;
         let (intake, outtake) = intake::intake(intake_bytes);
         let (commands, orders) = mpsc::unbounded_channel();
-        let (progress, sent) = watch::channel(0);
-        let outlet = Outlet::new(listener, queues);
+        let (progress, sent) = watch::channel(Sent::default());
+        let mut outlet =
+            Outlet::new(listener, outlet::Options { queues, journal: reader, offers: false });
+        outlet.passed(voice.key_id(), voice.sent());
         let shared = Arc::new(Shared {
             intake,
             commands,
             permitted: ArcSwap::from_pointee(Permitted::now(&now, &name, voice.key_id())),
             sent,
             counters: outlet.counters(),
-            epoch: voice.next().epoch,
+            epoch: voice.sent().epoch,
             name,
             key: voice.key_id(),
+            durability: kept,
             body_bytes: body_bytes.min(BODY_BYTES_HARD),
             forks: fork::count(),
             local_addr,
@@ -247,9 +272,14 @@ impl Publisher {
             let (bytes, limit) = (message.body.len(), shared.body_bytes);
             return Err(PublishError::BodyTooLarge { bytes, limit });
         }
-        let Outgoing { topic, ctype, body, extension } = message;
+        let Outgoing { topic, ctype, body, extension, durability } = message;
+        let durability = durability.or(shared.durability);
+        if durability == Some(Durability::Log) && shared.durability.is_none() {
+            return Err(PublishError::NoJournal(shared.name.clone()));
+        }
+        let durable = durability == Some(Durability::Log);
         let draft = Draft { topic, ctype, time: wall(), extension, body };
-        match shared.intake.put(draft) {
+        match shared.intake.put(draft, durable) {
             Ok(seq) => Ok(Receipt { seq, shared: shared.clone() }),
             Err(NotTaken::Full) => Err(PublishError::Full),
             Err(NotTaken::Closed) => Err(PublishError::Closed),
@@ -322,7 +352,7 @@ impl Publisher {
 
     /// Everything accepted and not sent, once the task is gone.
     fn lost(&self) -> Unsent {
-        let unsigned = self.accepted().saturating_sub(*self.shared.sent.borrow());
+        let unsigned = self.accepted().saturating_sub(self.shared.sent.borrow().next);
         Unsent { unsigned, unwritten: 0 }
     }
 }
@@ -351,12 +381,22 @@ impl Receipt {
         format!("{}/{}", self.shared.name, self.position())
     }
 
-    /// Waits until the message is signed and handed to the queues of all matching peers; false if
-    /// the publisher was closed before. The service is not journaled: nothing is promised to
-    /// subscribers that are not connected.
-    pub fn sent(&self) -> impl Future<Output = bool> + Send + 'static {
+    /// Waits until the message is signed and handed to the queues of all matching peers. Of a
+    /// service with a journal, it is kept then: on the disk if its durability is `log`, in the
+    /// kernel's hands if it is `buffered`, which survives the end of the process. Of one without,
+    /// nothing is promised to subscribers that are not connected.
+    ///
+    /// # Errors
+    /// [`NotSent`]: nobody gets it.
+    pub fn sent(&self) -> impl Future<Output = Result<(), NotSent>> + Send + 'static {
         let (seq, mut sent) = (self.seq, self.shared.sent.clone());
-        async move { sent.wait_for(|next| *next > seq).await.is_ok() }
+        async move {
+            let sent = sent.wait_for(|sent| sent.next > seq).await.map_err(|_| NotSent::Closed)?;
+            match sent.failed.iter().any(|numbers| numbers.contains(&seq)) {
+                true => Err(NotSent::NotKept),
+                false => Ok(()),
+            }
+        }
     }
 }
 

@@ -1,17 +1,31 @@
 //! The publisher's task: intake → author → seal → outlet, and what the application asks for.
 
+use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use selvedge_core::author::Input;
-use selvedge_core::limits::{HOLD_BYTES, SIGN_BYTES};
+use selvedge_core::limits::{HOLD_BYTES, SIGN_BYTES, UNWRITTEN_BYTES};
 use selvedge_core::topic::Topic;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::Unsent;
-use super::intake::Outtake;
+use super::intake::{Outtake, Taken};
 use crate::outlet::Outlet;
-use crate::voice::Voice;
+use crate::voice::{Turn, Voice};
+
+/// What became of messages.
+#[derive(Clone, Debug, Default)]
+pub struct Sent {
+    /// The number after the last one that was handed to the outlet, or failed.
+    pub next: u64,
+    /// Numbers that the journal did not take, the newest [`FAILED`] ranges.
+    pub failed: Arc<Vec<Range<u64>>>,
+}
+
+/// Ranges of failed numbers that are remembered: a receipt is asked about soon.
+const FAILED: usize = 1_024;
 
 /// What the application asks of the task.
 #[derive(Debug)]
@@ -30,8 +44,8 @@ pub struct Node {
     outlet: Outlet,
     outtake: Outtake,
     orders: mpsc::UnboundedReceiver<Command>,
-    /// The number after the last one that was handed to the outlet.
-    sent: watch::Sender<u64>,
+    /// What became of messages.
+    sent: watch::Sender<Sent>,
     /// Bytes waiting for peers beyond which nothing more is taken in.
     most_queued: usize,
     waiting: Vec<Waiting>,
@@ -53,7 +67,7 @@ impl Node {
         outlet: Outlet,
         outtake: Outtake,
         orders: mpsc::UnboundedReceiver<Command>,
-        sent: watch::Sender<u64>,
+        sent: watch::Sender<Sent>,
         hold: bool,
     ) -> Node {
         let most_queued = if hold { HOLD_BYTES } else { usize::MAX };
@@ -67,18 +81,19 @@ impl Node {
         let mut open = true;
         loop {
             let deadline = self.waiting.iter().map(|waiting| waiting.deadline).min();
-            let room = self.outlet.queued_bytes() < self.most_queued;
+            let room = self.outlet.queued_bytes() < self.most_queued
+                && self.voice.unwritten_bytes() < UNWRITTEN_BYTES;
             let hungry = room && self.voice.queued() < SIGN_BYTES;
             tokio::select! {
                 drafts = self.outtake.take(), if open && hungry => match drafts {
-                    Some(drafts) => self.author(Input::Drafts(drafts)),
+                    Some(taken) => self.take(taken),
                     None => {
                         open = false;
                         self.author(Input::Close);
                     }
                 },
                 () = self.outlet.turn() => {}
-                () = self.voice.due() => self.author(Input::Tick),
+                turn = self.voice.turn() => self.turn(turn),
                 Some(order) = self.orders.recv() => self.order(order),
                 () = at(deadline), if deadline.is_some() => {}
             }
@@ -95,10 +110,32 @@ impl Node {
         }
     }
 
+    fn take(&mut self, taken: Taken) {
+        taken.durable.into_iter().for_each(|numbers| self.voice.durable(numbers));
+        self.author(Input::Drafts(taken.drafts));
+    }
+
     fn author(&mut self, input: Input) {
         self.voice.say(input, &mut self.outlet);
-        let next = self.voice.next().seq;
-        self.sent.send_if_modified(|sent| std::mem::replace(sent, next) != next);
+        self.tell(Vec::new());
+    }
+
+    fn turn(&mut self, turn: Turn) {
+        let failed = self.voice.take(turn, &mut self.outlet);
+        self.tell(failed);
+    }
+
+    /// Tells those who wait how far it is.
+    fn tell(&mut self, failed: Vec<Range<u64>>) {
+        let next = self.voice.sent().seq;
+        self.sent.send_if_modified(|sent| {
+            if !failed.is_empty() {
+                let known = Arc::make_mut(&mut sent.failed);
+                known.extend(failed);
+                known.drain(..known.len().saturating_sub(FAILED));
+            }
+            std::mem::replace(&mut sent.next, next) != next
+        });
     }
 
     fn order(&mut self, order: Command) {
@@ -131,7 +168,7 @@ impl Node {
         if self.waiting.is_empty() {
             return None;
         }
-        let signed = |waiting: &Waiting| *self.sent.borrow() >= waiting.upto;
+        let signed = |waiting: &Waiting| self.sent.borrow().next >= waiting.upto;
         if !self.voice.is_closed() && self.waiting.iter().any(|w| w.close && signed(w)) {
             self.author(Input::Close);
         }
@@ -139,7 +176,7 @@ impl Node {
         let written = self.outlet.waiting() == 0;
         let mut last = None;
         for waiting in std::mem::take(&mut self.waiting) {
-            let signed = *self.sent.borrow() >= waiting.upto;
+            let signed = self.sent.borrow().next >= waiting.upto;
             let done = signed && written && (self.voice.is_closed() || !waiting.close);
             if !done && now < waiting.deadline {
                 self.waiting.push(waiting);
@@ -153,7 +190,7 @@ impl Node {
     }
 
     fn unsent(&self, upto: u64) -> Result<(), Unsent> {
-        let unsigned = upto.saturating_sub(*self.sent.borrow());
+        let unsigned = upto.saturating_sub(self.sent.borrow().next);
         match (unsigned, self.outlet.waiting()) {
             (0, 0) => Ok(()),
             (unsigned, unwritten) => Err(Unsent { unsigned, unwritten }),
