@@ -12,6 +12,8 @@
 mod clock;
 mod counters;
 mod courier;
+pub mod cursor;
+pub mod dead;
 pub mod directory;
 mod fork;
 pub mod headers;
@@ -34,7 +36,7 @@ pub use message::{BadMessage, DecodeError, Event, Message, Outgoing};
 pub use net::{BindError, Listener};
 pub use outlet::Outlet;
 pub use publisher::{Publisher, Receipt};
-pub use subscriber::Subscriber;
+pub use subscriber::{Outcome, Start, Subscriber};
 pub use voice::{StartError, Voice};
 
 pub use selvedge_core::directory::Durability;
