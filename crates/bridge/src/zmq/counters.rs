@@ -60,7 +60,9 @@ impl Dropped {
     }
 }
 
-/// Of a bridge that reads a foreign side.
+/// Of a bridge that reads a foreign side: connections that came and went; messages `received` from
+/// there, and `published` or dropped of what was in them; of the published, those with headers left
+/// out, and those that the service's journal did not keep and nobody gets.
 #[derive(Debug, Default)]
 pub struct FromCounters {
     pub(super) connected: AtomicU64,
@@ -95,7 +97,8 @@ impl FromCounters {
     }
 }
 
-/// Of a bridge that feeds a foreign side.
+/// Of a bridge that feeds a foreign side: messages put out, messages left out for their origin,
+/// and ranges that the fabric lost.
 #[derive(Debug, Default)]
 pub struct ToCounters {
     pub(super) put_out: AtomicU64,
