@@ -22,7 +22,7 @@ struct Bridge {
 impl Bridge {
     async fn start(fabric: &Fabric, origin: Option<&str>) -> Bridge {
         let (endpoint, origin) = ("tcp://127.0.0.1:0".parse().unwrap(), origin.map(str::to_owned));
-        let subscriber = Subscriber::to(fabric.directory()).connect();
+        let subscriber = Subscriber::to(fabric.directory()).connect().unwrap();
         let node = Node::start(subscriber, Config { endpoint, origin, write }).await.unwrap();
         let (counters, endpoint) = (node.counters(), node.endpoint().to_string());
         let shutdown = CancellationToken::new();

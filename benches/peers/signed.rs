@@ -63,7 +63,7 @@ async fn send(bodies: &mut Publishing, publisher: &Publisher, topic: &Topic) -> 
 
 fn subscribe(messages: &mut Subscribing, endpoint: &str) -> Result<()> {
     runtime()?.block_on(async {
-        let mut subscriber = Subscriber::to(directory(endpoint)?).connect();
+        let mut subscriber = Subscriber::to(directory(endpoint)?).connect()?;
         loop {
             let event = tokio::time::timeout(SILENCE, subscriber.next());
             match event.await {

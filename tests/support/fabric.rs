@@ -171,7 +171,7 @@ pub struct Hearing {
 impl Hearing {
     pub fn new(builder: Builder) -> Hearing {
         let (sender, notices) = mpsc::channel(100_000);
-        Hearing { subscriber: builder.notices(Notices::to(sender)).connect(), notices }
+        Hearing { subscriber: builder.notices(Notices::to(sender)).connect().unwrap(), notices }
     }
 
     /// The first notice from now on that `wanted` takes.

@@ -149,7 +149,7 @@ async fn feed(
     subscriber = args.patterns.iter().cloned().fold(subscriber, |builder, p| builder.pattern(p));
     subscriber = args.via.iter().cloned().fold(subscriber, |builder, name| builder.via(name));
     let config = to::Config { endpoint, origin: args.origin.clone(), write: message::json };
-    let node = to::Node::start(subscriber.connect(), config).await?;
+    let node = to::Node::start(subscriber.connect()?, config).await?;
     let counters = node.counters();
     tracing::info!("the bridge feeds {}", node.endpoint());
     node.run(shutdown).await;

@@ -137,6 +137,7 @@ mod tests {
     fn message(ctype: ContentType, body: &'static [u8]) -> Message {
         Message {
             publisher: "web".parse().unwrap(),
+            key: selvedge::KeyId(1),
             position: selvedge::Position::new(7, 8),
             topic: "org.example.up".parse().unwrap(),
             tseq: 9,
@@ -144,6 +145,8 @@ mod tests {
             time: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001),
             body: body.into(),
             extension: Headers::new().with("user", "a\nmy").encode().unwrap(),
+            packet: body.into(),
+            index: 0,
         }
     }
 

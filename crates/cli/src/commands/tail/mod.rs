@@ -79,7 +79,7 @@ async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let screen =
         Screen { form: form(common), left: args.count.map(NonZeroU64::get), text: Vec::new() };
     let (deadline, wanted) = (args.timeout.map(|after| Instant::now() + after), args.count);
-    let mut shown = tokio::spawn(screen.show(subscriber.connect(), deadline, stop.clone()));
+    let mut shown = tokio::spawn(screen.show(subscriber.connect()?, deadline, stop.clone()));
     let end = tokio::select! {
         end = &mut shown => end??,
         () = output::reader_gone() => return Err(ReaderGone.into()),
