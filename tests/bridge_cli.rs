@@ -68,7 +68,7 @@ fn sigterm_ends_it_well_and_says_what_it_did() {
 }
 
 #[test]
-fn what_the_journal_does_not_keep_is_counted() {
+fn what_the_journal_does_not_take_is_told() {
     let fabric = Fabric::new();
     fabric.edit("topics = [\"org.example.#\"]", "topics = [\"org.example.#\"]\njournal = true");
     let push = zmq::Context::new().socket(zmq::PUSH).unwrap();
@@ -82,12 +82,10 @@ fn what_the_journal_does_not_keep_is_counted() {
     limited.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""]);
     limited.arg(bridge.get_program()).args(bridge.get_args()).env_clear();
     limited.envs(bridge.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let mut bridge = Running::new(limited);
+    let bridge = Running::new(limited);
     bridge.says("connected to");
     push.send(vec![b'x'; 20_000], 0).unwrap();
     bridge.says("the journal takes nothing");
     bridge.signal(Signal::TERM);
-    let counters = bridge.says("has ended");
-    assert!(counters.contains("\"not_kept\": 1"), "{counters}");
-    assert_eq!(bridge.end().code(), Some(0));
+    ends(&bridge.output(), 1, "not all that was read was sent: 0 messages not signed yet");
 }
