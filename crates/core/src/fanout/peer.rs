@@ -231,8 +231,8 @@ impl Peer {
         told.is_some_and(|told| core::mem::take(&mut told.dropping))
     }
 
-    /// Says that the answer to an ASK begins; to a peer that is live, that is all: it has everything
-    /// below `next`.
+    /// Says that the answer to an ASK begins; to a peer that is live, that is all: it has
+    /// everything below `next`.
     pub fn mark_answer(&mut self, key: KeyId, next: Position) -> usize {
         if self.behind_on(key).is_none() {
             self.resume(key);
