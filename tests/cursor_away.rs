@@ -156,6 +156,8 @@ async fn a_publisher_that_was_removed_for_a_while_goes_on_where_it_was() {
     until("an end of the link", || peers(&web, "peers") == 0).await;
     fabric.services.insert("web".to_owned(), service);
     fabric.publish();
+    let topic = "web.a".parse().unwrap();
+    until("leave to speak", || web.check(&topic).is_ok()).await;
     say(&web, "web.a", 10..20).await;
     handle(&mut hearing, 10..20).await;
 }
