@@ -1,6 +1,7 @@
 //! One file for each command: its arguments, and `run`.
 
 pub mod check;
+pub mod dead;
 pub mod keygen;
 pub mod pubkey;
 pub mod publish;
