@@ -40,10 +40,11 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Makes the file, durably but for its content. One that cannot be finished is removed.
+    /// Makes the file, durably: without its header nothing in it could be believed. One that cannot
+    /// be finished is removed.
     pub fn create(disk: &dyn Disk, path: &Path, header: SegmentHeader) -> io::Result<Segment> {
         let file = disk.create(path)?;
-        let written = file.write_at(&header.encode(), 0);
+        let written = file.write_at(&header.encode(), 0).and_then(|()| file.sync());
         if let Err(error) = written.and_then(|()| disk.sync_folder(&folder_of(path))) {
             let _ = disk.remove(path); // the first error is the one to tell
             return Err(error);

@@ -47,7 +47,8 @@ struct Line<'a> {
     body_base64: Option<String>,
 }
 
-fn json(message: &Message, out: &mut Vec<u8>) {
+/// Appends `message` as one JSON object in one line.
+pub fn json(message: &Message, out: &mut Vec<u8>) {
     let body = body_as_json(message);
     let line = Line {
         id: message.id(),

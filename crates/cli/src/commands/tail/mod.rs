@@ -1,6 +1,6 @@
 //! `selvedge tail`: verified messages as they come.
 
-mod message;
+pub mod message;
 mod msgpack;
 
 use std::collections::BTreeSet;
