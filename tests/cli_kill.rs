@@ -9,7 +9,7 @@ mod cli;
 #[path = "support/random.rs"]
 mod random;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use cli::{Fabric, LONG, Running, succeeds, text};
@@ -21,6 +21,10 @@ use serde_json::Value;
 type Place = (u64, u64);
 
 const TOPICS: [&str; 3] = ["org.example.a", "org.example.b", "org.example.b.c"];
+
+/// After so many rounds everybody hears all: a publisher's tip tells how its last sixteen epochs
+/// ended, and whoever is further behind is told of ends that nobody knows.
+const MAY_LAG: u64 = 12;
 
 #[test]
 fn with_receipts_that_wait_for_the_disk() {
@@ -91,12 +95,14 @@ struct Node {
     role: Role,
     running: Option<Running>,
     kills: u64,
+    /// What the last run that has ended had on its standard error.
+    said: String,
 }
 
 enum Role {
     /// The numbers that this run was given and has not acknowledged.
     Publisher {
-        given: std::collections::VecDeque<u64>,
+        given: VecDeque<u64>,
     },
     Relay,
     Subscriber(Heard),
@@ -126,7 +132,7 @@ impl History {
         if offers {
             publish.extend(["--via", "edge", "--wait", "60", "--spool", text(&spool)]);
         }
-        let publisher = Role::Publisher { given: Default::default() };
+        let publisher = Role::Publisher { given: VecDeque::new() };
         let mut nodes = vec![
             Node::new("web", publisher, &publish),
             Node::new("edge", Role::Relay, &["relay", "--name", "edge"]),
@@ -144,17 +150,25 @@ impl History {
 
     fn run(mut self) {
         let rounds = number_of("ROUNDS", 6);
-        for _ in 0..rounds {
+        for round in 0..rounds {
             self.round();
+            if round % MAY_LAG == MAY_LAG - 1 {
+                self.all_come();
+            }
         }
-        self.everything_is_up(100);
-        let last = self.say();
-        self.wait(|history| history.has_come(last));
+        self.all_come();
         for node in 0..self.nodes.len() {
             self.end(node, Signal::TERM);
         }
         self.report(rounds);
         self.judge();
+    }
+
+    /// Starts everything, and waits until everybody has heard all.
+    fn all_come(&mut self) {
+        self.everything_is_up(100);
+        let last = self.say();
+        self.wait(|history| history.has_come(last));
     }
 
     /// Something is said, and some are killed meanwhile.
@@ -216,13 +230,14 @@ impl History {
         for line in String::from_utf8(output.stdout).unwrap().lines() {
             self.take(node, line);
         }
-        let lost = String::from_utf8(output.stderr).unwrap();
-        let lost = lost.lines().filter(|line| line.contains("lost")).map(str::to_owned);
-        match &mut self.nodes[node].role {
+        let node = &mut self.nodes[node];
+        node.said = String::from_utf8(output.stderr).unwrap();
+        match &mut node.role {
             Role::Publisher { given } => given.clear(),
             Role::Relay => {}
             Role::Subscriber(heard) => {
-                heard.lost.extend(lost);
+                let lost = node.said.lines().filter(|line| line.contains("lost: "));
+                heard.lost.extend(lost.map(str::to_owned));
                 heard.last = None;
             }
         }
@@ -233,6 +248,7 @@ impl History {
         let (place, number) = match &mut self.nodes[node].role {
             Role::Publisher { given } => {
                 let number = given.pop_front().expect("one receipt a message");
+                assert_ne!(line, "-", "{number} was not taken");
                 let place = place(line);
                 self.acknowledged.insert(number, place);
                 (place, number)
@@ -248,7 +264,12 @@ impl History {
     /// Waits until all that runs together makes `done` true.
     fn wait(&mut self, done: impl Fn(&History) -> bool) {
         let deadline = Instant::now() + LONG;
-        while !done(self) && Instant::now() < deadline {
+        while !done(self) {
+            if Instant::now() > deadline {
+                (0..self.nodes.len()).for_each(|node| self.end(node, Signal::KILL));
+                let said: Vec<_> = self.nodes.iter().map(|node| (node.name, &node.said)).collect();
+                panic!("it does not come to an end: {said:#?}");
+            }
             for node in 0..self.nodes.len() {
                 let soon = Instant::now() + Duration::from_millis(5);
                 while let Some(line) = self.nodes[node].line_before(soon) {
@@ -314,7 +335,7 @@ impl History {
 impl Node {
     fn new(name: &'static str, role: Role, args: &[&str]) -> Node {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
-        Node { name, args, role, running: None, kills: 0 }
+        Node { name, args, role, running: None, kills: 0, said: String::new() }
     }
 
     fn line_before(&self, deadline: Instant) -> Option<String> {
