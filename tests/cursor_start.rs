@@ -63,6 +63,19 @@ async fn with_what_is_said_from_now_on_unless_something_is_said() {
 }
 
 #[tokio::test]
+async fn where_a_stream_began_is_on_disk_before_any_of_it_is_handed_over() {
+    let fabric = Fabric::journaled(&["web"]);
+    let publisher = fabric.publisher("web");
+    let mut hearing = Hearing::new(fabric.named("new"));
+    hearing.started("web").await;
+    signed(&publisher, 0..1).await;
+    let message = hearing.message().await;
+    // As a crash of its handler would leave it.
+    let places = cursor::read(fabric.folder.path(), &"new".parse().unwrap()).unwrap().unwrap();
+    assert_eq!(places[&message.key], Place::At(message.position));
+}
+
+#[tokio::test]
 async fn with_a_place_that_the_application_kept_itself() {
     let fabric = Fabric::journaled(&["web"]);
     let publisher = fabric.publisher("web");
