@@ -5,7 +5,7 @@ mod fabric;
 
 use std::time::SystemTime;
 
-use fabric::{Fabric, Hearing, LIMIT, say, soon};
+use fabric::{Fabric, Hearing, LIMIT, say, soon, until};
 use selvedge::cursor::{self, Place};
 use selvedge::subscriber::Builder;
 use selvedge::{Publisher, Start, Subscriber};
@@ -68,11 +68,14 @@ async fn where_a_stream_began_is_on_disk_before_any_of_it_is_handed_over() {
     let publisher = fabric.publisher("web");
     let mut hearing = Hearing::new(fabric.named("new"));
     hearing.started("web").await;
+    // Nothing was asked for: a crash of the first handler finds it there.
+    let key = fabric.services["web"].key.public().id();
+    let place =
+        || cursor::read(fabric.folder.path(), &"new".parse().unwrap()).unwrap().unwrap()[&key];
+    until("a write", || place() != Place::Now).await;
     signed(&publisher, 0..1).await;
     let message = hearing.message().await;
-    // As a crash of its handler would leave it.
-    let places = cursor::read(fabric.folder.path(), &"new".parse().unwrap()).unwrap().unwrap();
-    assert_eq!(places[&message.key], Place::At(message.position));
+    assert_eq!(place(), Place::At(message.position));
 }
 
 #[tokio::test]
