@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bridge, check, keygen, pubkey, publish, relay, tail};
+use commands::{bridge, check, dead, keygen, pubkey, publish, relay, tail};
 use options::Common;
 
 /// A brokerless pub/sub fabric: signed messages, a shared directory, no broker.
@@ -36,6 +36,7 @@ enum Command {
     Tail(tail::Args),
     Relay(relay::Args),
     Bridge(bridge::Args),
+    Dead(dead::Args),
     Demo(demo::Args),
 }
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         Command::Tail(args) => tail::run(args, &common),
         Command::Relay(args) => relay::run(args, &common),
         Command::Bridge(args) => bridge::run(args, &common),
+        Command::Dead(args) => dead::run(args, &common),
         Command::Demo(args) => demo::run(args, &common),
     };
     match outcome {
