@@ -222,7 +222,7 @@ fn write(shared: &Shared, mut generations: Generations) {
             (state.moved, pause) = (true, AFTER_ERROR);
         }
         for flush in flushes {
-            let _ = flush.send(outcome.as_ref().map(|()| ()).map_err(CursorError::again)); // or left
+            let _ = flush.send(outcome.as_ref().copied().map_err(CursorError::again)); // or left
         }
         if stop {
             return;
