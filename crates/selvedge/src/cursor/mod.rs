@@ -75,20 +75,6 @@ impl CursorError {
         let path = path.to_owned();
         move |error| CursorError::System { path, error }
     }
-
-    /// Of a write, for one more who waits for it.
-    fn again(&self) -> CursorError {
-        match self {
-            CursorError::System { path, error } => {
-                let error = io::Error::new(error.kind(), error.to_string());
-                CursorError::System { path: path.clone(), error }
-            }
-            other => {
-                let error = io::Error::other(other.to_string());
-                CursorError::System { path: PathBuf::new(), error }
-            }
-        }
-    }
 }
 
 /// What the cursor `name` in the folder `state` says, for those who only look: nothing is locked. A
@@ -222,7 +208,10 @@ fn write(shared: &Shared, mut generations: Generations) {
             (state.moved, pause) = (true, AFTER_ERROR);
         }
         for flush in flushes {
-            let _ = flush.send(outcome.as_ref().copied().map_err(CursorError::again)); // or left
+            let failed = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
+            let told = outcome.as_ref().copied().map_err(failed);
+            // Whoever asked may be gone.
+            let _ = flush.send(told.map_err(CursorError::at(generations.folder())));
         }
         if stop {
             return;
