@@ -89,6 +89,7 @@ fn show(output: &Output) -> String {
         Output::Lost(lost) => format!("-{}..{} {:?}", lost.from.seq, lost.to.seq, lost.reason),
         Output::Started { at, .. } => format!("start {}", at.seq),
         Output::Tip(tip) => format!("tip {}", tip.packet().start().seq),
+        Output::Ask { link, ask } => format!("?{} {}", link.0, ask.from.seq),
         Output::Superseded { epoch, .. } => format!("superseded {epoch}"),
     }
 }
@@ -215,7 +216,7 @@ fn a_tip_that_still_holds_the_numbers_closes_no_hole() {
     ear.hear(A, &voice, &tip, "$");
     ear.mark(A, &voice, 4, 4);
     ear.wait(10 * HOLE_PATIENCE);
-    assert_eq!(ear.said(), ["start 0", "+0", "-1..2 NotHeld"]);
+    assert_eq!(ear.said(), ["start 0", "+0", "-1..2 NotHeld", "?1 2"]);
 }
 
 #[test]

@@ -6,18 +6,18 @@ use std::net::{TcpListener, TcpStream};
 
 use anyhow::Result;
 use bytes::{Bytes, BytesMut};
+use selvedge::outlet::Options;
 use selvedge::{Listener, Outlet, Topic};
-use selvedge_core::fanout::Config;
 use selvedge_core::limits::{HOLD_BYTES, READ_BYTES};
 use selvedge_core::seal::{Commit, Header, Sealed};
 use selvedge_core::wire::{self, Connection, Event, Limits, Role};
 use selvedge_core::{KeyId, Wall};
 use smallvec::smallvec;
 
-use crate::Peer;
 use crate::measure::{Publishing, SILENCE, Subscribing};
+use crate::{Peer, Way};
 
-pub const PEER: Peer = Peer { name: "engine", publish, subscribe };
+pub const PEER: Peer = Peer { name: "engine", publish, subscribe, forward: None };
 
 const TOPIC: &str = "org.example.bench.inventory.item";
 
@@ -29,7 +29,7 @@ fn publish(bodies: &mut Publishing) -> Result<()> {
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         bodies.listening(&listener.local_addr()?.to_string())?;
-        let mut outlet = Outlet::new(Listener::from_tcp(listener)?, Config::default());
+        let mut outlet = Outlet::new(Listener::from_tcp(listener)?, Options::default());
         let topic: Topic = TOPIC.parse()?;
         while outlet.listeners(&topic) < bodies.subscribers() {
             outlet.turn().await;
@@ -68,7 +68,8 @@ fn batch(bodies: &mut Publishing, topic: &Topic, first: u64, most: u16) -> Optio
     (n > 0).then(|| Commit { header, packets: vec![packet] })
 }
 
-fn subscribe(messages: &mut Subscribing, endpoint: &str) -> Result<()> {
+fn subscribe(messages: &mut Subscribing, way: &Way) -> Result<()> {
+    let endpoint = way.endpoint();
     let mut stream = TcpStream::connect(endpoint)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(SILENCE))?;

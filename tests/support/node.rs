@@ -63,7 +63,7 @@ impl Node {
 
     /// Starts it without any memory but its publisher's epochs.
     pub fn start(&mut self, queue_bytes: usize, jitter: u64) {
-        let config = fanout::Config { queue_bytes, queues_bytes: 4 * queue_bytes };
+        let config = fanout::Config { queue_bytes, queues_bytes: 4 * queue_bytes, journal: false };
         (self.up, self.fanout) = (true, FanOut::new(config));
         match &self.kind {
             Kind::Publisher(publisher) => {
@@ -72,6 +72,8 @@ impl Node {
                     publisher: publisher.identity.publisher.clone(),
                     epoch: publisher.epoch,
                     earlier: publisher.ends.clone(),
+                    oldest: None,
+                    voids: Vec::new(),
                     pack: publisher.pack,
                     jitter,
                 }));

@@ -19,8 +19,12 @@ pub const HANDSHAKES_PER_ADDRESS: usize = 32;
 /// Handshakes in progress in all: at most 2 MiB before anyone has said who he is.
 pub const HANDSHAKES: usize = 1_024;
 
-/// Longest command frame other than ASK: READY metadata, SUBSCRIBE, PING. libzmq sends under 100.
+/// Longest command frame other than OFFER: READY metadata, SUBSCRIBE, PING. libzmq sends under 100.
 pub const COMMAND_BYTES: usize = 4 * 1_024;
+
+/// Longest OFFER, which only relays take that keep a journal: a commit of one body of the default
+/// limit, with its seal.
+pub const OFFER_BYTES: usize = BODY_BYTES + SEAL_BYTES + 64 * 1_024;
 
 /// Longest PING context that is echoed (ZMTP 3.1, section "Heartbeats").
 pub const PING_CONTEXT_BYTES: usize = 16;
@@ -92,8 +96,24 @@ pub const QUEUE_BYTES: usize = 64 << 20;
 /// Bytes waiting for all peers together.
 pub const QUEUES_BYTES: usize = 512 << 20;
 
+/// Reads of the journal under way at once, for all peers together.
+pub const READERS: usize = 8;
+
+/// Bytes that one read of the journal brings, or one record if that is larger.
+pub const REPLAY_BYTES: usize = 256 * 1_024;
+
+/// Bytes waiting for a peer below which it is fed from the journal: what comes live of other
+/// streams finds its queue short.
+pub const REFILL_BYTES: usize = 256 * 1_024;
+
+/// Bytes held for a peer that come live while the last read for it is under way.
+pub const JOIN_BYTES: usize = 1 << 20;
+
 /// Bytes waiting for all peers at which a publisher that holds takes nothing more in.
 pub const HOLD_BYTES: usize = 4 << 20;
+
+/// Bytes signed and not yet written to the journal beyond which a publisher signs nothing more.
+pub const UNWRITTEN_BYTES: usize = 4 << 20;
 
 /// Bytes accepted from the application and not yet numbered.
 pub const INTAKE_BYTES: usize = 64 << 20;
@@ -119,8 +139,15 @@ pub const RANGES: usize = 1_024;
 /// Topics of one stream whose last number a subscriber remembers. About 200 KiB.
 pub const TOPICS_HEARD: usize = 1_024;
 
-/// How long links that have not come as far may still fill a hole that a tip closes.
-pub const HOLE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a link that was asked, and does not move, may still fill a hole that a tip closes.
+pub const HOLE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a stream stands still before a hole until links are asked once more; doubles up to
+/// [`ASK_AGAIN_MAX`], since each answer may repeat up to 4 MiB.
+pub const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Longest time between two ASKs for the same hole.
+pub const ASK_AGAIN_MAX: Duration = Duration::from_secs(300);
 
 // ---- trust -------------------------------------------------------------------------------------
 

@@ -4,23 +4,37 @@
 //! topic numbers expose, and cannot forge. Several side by side are safe, because duplicates end at
 //! each door; a ring is, because what lies below a stream's position is not sent on. It says
 //! nothing itself but its own tip.
+//!
+//! With a journal it is an archive: it keeps what it sends on, answers for publishers that are
+//! gone, goes on where it was after a restart, and takes what publishers offer that cannot be
+//! dialled.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+mod offers;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use selvedge::directory::{Directory, Relay};
-use selvedge::{Inlet, LinkCounters, Listener, Name, Notices, Outlet, Pattern, PeerCounters};
-use selvedge::{StartError, Topic, Voice, inlet, state};
+use selvedge::inlet::{OFFERING, Start};
+use selvedge::journal::{Done, Journal, Kept, Step};
+use selvedge::outlet::{self, Offer};
+use selvedge::{Inlet, KeyId, LinkCounters, Listener, Name, Notices, Outlet, Pattern};
+use selvedge::{PeerCounters, Position, StartError, Topic, Voice, inlet, journal, state};
 use selvedge_core::author::Input;
-use selvedge_core::fanout;
+use selvedge_core::fanout::{self, PeerId};
 use selvedge_core::limits::BODY_BYTES_HARD;
-use selvedge_core::seal::SecretKey;
-use selvedge_core::subscriber::Output;
+use selvedge_core::open::Refusal;
+use selvedge_core::seal::{Header, Packet, SecretKey};
+use selvedge_core::subscriber::{Delivery, LinkId, Output};
+use selvedge_core::wire::{Frames, Mark};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+
+use offers::Offers;
 
 /// How long to go on writing after the shutdown.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -76,6 +90,10 @@ pub struct Node {
     voice: Voice,
     inlet: Inlet,
     outlet: Outlet,
+    journal: Option<Journal>,
+    /// Where what the journal holds of each stream ends, and what is to follow begins.
+    since: BTreeMap<KeyId, Position>,
+    offers: Offers,
     directory: watch::Receiver<Arc<Directory>>,
 }
 
@@ -106,17 +124,25 @@ impl Node {
         let Config { name, key, state, listener, via, queues, notices } = config;
         let (voice, listener) = Voice::relay(&now, &name, key, &state, listener)?;
         let carries = carried(&now, &name);
+        let journal = kept(&now, &name, &voice, &state)?;
+        let since = journal.as_ref().map(Journal::ends).unwrap_or_default();
         let options = inlet::Options {
             patterns: carries.clone(),
             via,
+            begin: since.iter().map(|(key, end)| (*key, Start::At(*end))).collect(),
+            others: if journal.is_some() { Start::Oldest } else { Start::Now },
             myself: Some(name.clone()),
             body_bytes: BODY_BYTES_HARD,
             notices,
             ..inlet::Options::default()
         };
-        let outlet = Outlet::new(listener, queues);
+        let reader = journal.as_ref().map(Journal::reader);
+        let serves = outlet::Options { queues, journal: reader, offers: true };
+        let mut outlet = Outlet::new(listener, serves);
+        since.iter().for_each(|(key, end)| outlet.passed(*key, *end));
         let inlet = Inlet::new(directory.clone(), options);
-        Ok(Node { name, carries, voice, inlet, outlet, directory })
+        let offers = Offers::default();
+        Ok(Node { name, carries, voice, inlet, outlet, journal, since, offers, directory })
     }
 
     /// What it does, readable while it runs.
@@ -126,15 +152,19 @@ impl Node {
 
     /// Until `shutdown`, and the drain after it.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        self.voice.say(Input::Tick, &mut self.outlet); // the first tip
+        self.say(Input::Tick); // the first tip
         let mut outputs = Vec::new();
+        let mut done = Vec::new();
         loop {
             tokio::select! {
-                () = self.inlet.turn(&mut outputs) => {
-                    outputs.drain(..).for_each(|output| self.pass_on(output));
+                () = self.inlet.turn(&mut outputs) => {}
+                () = self.outlet.turn() => self.offered(&mut outputs),
+                () = written(&mut self.journal, &mut done) => {}
+                turn = self.voice.turn() => {
+                    let mut steps = Vec::new();
+                    self.voice.take(turn, &mut steps);
+                    steps.iter().for_each(|step| self.outlet.step(step));
                 }
-                () = self.outlet.turn() => {}
-                () = self.voice.due() => self.voice.say(Input::Tick, &mut self.outlet),
                 Ok(()) = self.directory.changed() => {
                     let now = self.directory.borrow_and_update().clone();
                     self.carries = carried(&now, &self.name);
@@ -142,27 +172,126 @@ impl Node {
                 }
                 () = shutdown.cancelled() => break,
             }
+            outputs.drain(..).for_each(|output| self.pass_on(output));
+            if self.offers.ready(|key| self.inlet.position(key)) {
+                self.step(Step::Sync);
+            }
+            done.drain(..).for_each(|done| self.tell(done));
             // Of streams that are not our own, only their authors can make tips; the next comes.
             let ours = self.voice.key_id();
             if self.outlet.tips_wanted().any(|key| key == ours) {
-                self.voice.say(Input::TipWanted, &mut self.outlet);
+                self.say(Input::TipWanted);
             }
         }
         self.drain().await;
     }
 
+    /// Keeps what is to be kept, and lets peers have it after that.
     fn pass_on(&mut self, output: Output) {
         match output {
-            Output::Deliver(mut delivery) => {
-                // The wire matches bytes, patterns segments.
-                delivery.packets.retain(|trusted| self.carries(trusted.packet().topic()));
-                self.outlet.send(&delivery.to_commit());
+            Output::Deliver(delivery) => self.deliver(delivery),
+            Output::Tip(trusted) => {
+                self.step(Step::Commit { commit: trusted.to_commit(), kept: None });
             }
-            Output::Tip(trusted) => self.outlet.send(&trusted.to_commit()),
-            Output::Passed { key, upto } => self.outlet.passed(key, upto),
-            Output::Started { key, at, .. } => self.outlet.passed(key, at),
-            Output::Lost(lost) => self.outlet.gone(lost.key, lost.to),
-            Output::Superseded { .. } => {} // told as a notice
+            Output::Passed { key, upto } => self.step(Step::Passed { key, upto }),
+            Output::Started { key, at, .. } => {
+                self.since.insert(key, at);
+                self.step(Step::Passed { key, upto: at });
+            }
+            Output::Lost(lost) => {
+                let since = self.since.entry(lost.key).or_default();
+                *since = lost.to.max(*since);
+                self.step(Step::Gone { key: lost.key, upto: lost.to });
+            }
+            Output::Ask { .. } | Output::Superseded { .. } => {} // done, and told as a notice
+        }
+    }
+
+    fn deliver(&mut self, mut delivery: Delivery) {
+        // The wire matches bytes, patterns segments.
+        delivery.packets.retain(|trusted| self.carries(trusted.packet().topic()));
+        let commit = delivery.to_commit();
+        let messages = commit.packets.iter().map(|packet| u64::from(packet.numbers)).sum();
+        self.inlet.counters().delivered(messages);
+        let (key, end) = (delivery.key, commit.header.end());
+        let from = self.since.insert(key, end).unwrap_or(commit.header.start());
+        let kept = self.journal.is_some().then(|| self.speaker(key, &delivery.publisher));
+        let kept = kept.map(|speaker| Kept { from, speaker, durable: false });
+        self.step(Step::Commit { commit, kept });
+    }
+
+    fn speaker(&self, key: KeyId, name: &Name) -> bytes::Bytes {
+        match self.directory.borrow().speaker(key) {
+            Ok(speaker) => journal::speaker(&speaker.key, name),
+            Err(_) => bytes::Bytes::new(), // gone since it was delivered
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match &mut self.journal {
+            Some(journal) => journal.push(step),
+            None => self.tell(Done { step, written: Ok(()) }),
+        }
+    }
+
+    /// Lets peers have what is kept, or could not be: what is not held is in no MARK later.
+    fn tell(&mut self, done: Done) {
+        self.outlet.step(&done.step);
+        if let (Step::Sync, Some(journal)) = (done.step, &self.journal) {
+            self.offers.synced(done.written.is_ok(), journal, &mut self.outlet);
+        }
+    }
+
+    /// Says what is the relay's own: its tip.
+    fn say(&mut self, input: Input) {
+        let mut steps = Vec::new();
+        self.voice.say(input, &mut steps);
+        steps.iter().for_each(|step| self.outlet.step(step));
+    }
+
+    /// Takes what peers offered.
+    fn offered(&mut self, out: &mut Vec<Output>) {
+        for offer in self.outlet.offers() {
+            match offer {
+                Offer::Packet(peer, frames) => {
+                    let named = Packet::parse(frames.clone()).map(|packet| *packet.header());
+                    if let Err(why) = self.offer(peer, frames, out) {
+                        self.refuse(peer, named.ok(), &why);
+                    }
+                }
+                Offer::Gone(peer) => {
+                    self.offers.gone(peer);
+                    self.inlet.offered(LinkId(OFFERING | peer.0), out);
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, peer: PeerId, named: Option<Header>, why: &NotTaken) {
+        let (none, flags) = (Position::default(), Mark::REFUSED);
+        let mark = named.map(|header| (header.key, header.start(), header.end()));
+        let (key, from, upto) = mark.unwrap_or((KeyId(0), none, none));
+        tracing::warn!("{key} {from} to {upto} was offered and is refused: {why}");
+        self.outlet.answer(peer, &Mark { key, from, upto, flags });
+    }
+
+    fn offer(
+        &mut self,
+        peer: PeerId,
+        frames: Frames,
+        out: &mut Vec<Output>,
+    ) -> Result<(), NotTaken> {
+        if self.journal.is_none() {
+            return Err(NotTaken::NoJournal(self.name.clone()));
+        }
+        let topic = Topic::new(frames.slice(0)).map_err(|_| NotTaken::NotCarried)?;
+        if !topic.is_reserved() && !self.carries(&topic) {
+            return Err(NotTaken::NotCarried);
+        }
+        let offered = self.inlet.offer(LinkId(OFFERING | peer.0), frames, out)?;
+        match self.offers.took(peer, offered) {
+            true => Ok(()),
+            false => Err(NotTaken::TooMany),
         }
     }
 
@@ -172,8 +301,13 @@ impl Node {
 
     /// Hears nobody any more, and writes what waits.
     async fn drain(mut self) {
-        drop(self.inlet);
-        self.voice.say(Input::Close, &mut self.outlet);
+        let mut done = Vec::new();
+        while self.journal.as_ref().is_some_and(|journal| journal.steps() > 0) {
+            written(&mut self.journal, &mut done).await;
+            done.drain(..).for_each(|done| self.tell(done));
+        }
+        self.say(Input::Close);
+        drop((self.inlet, self.journal));
         let deadline = Instant::now() + DRAIN;
         while self.outlet.waiting() > 0 {
             if timeout_at(deadline, self.outlet.turn()).await.is_err() {
@@ -185,6 +319,40 @@ impl Node {
             tracing::warn!("cannot note the clean end of the epoch: {error}");
         }
         self.outlet.close().await;
+    }
+}
+
+/// Why an offer is not taken.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error("{0} keeps no journal; set journal = true in its entry of the directory")]
+    NoJournal(Name),
+    #[error("this relay does not carry its topic")]
+    NotCarried,
+    #[error("too many offers of this peer wait")]
+    TooMany,
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// The journal that the directory gives this relay, if it does.
+fn kept(
+    directory: &Directory,
+    name: &Name,
+    voice: &Voice,
+    state: &Path,
+) -> Result<Option<Journal>, StartError> {
+    let Some(relay) = directory.relay(name.as_str()) else { return Ok(None) };
+    let folder = journal::folder(&relay.journal, state, name);
+    let open = |folder: PathBuf| Journal::open(&folder, voice.identity(), &relay.retain);
+    Ok(folder.map(open).transpose()?)
+}
+
+/// Waits for steps that were written; for ever without a journal.
+async fn written(journal: &mut Option<Journal>, done: &mut Vec<Done>) {
+    match journal {
+        Some(journal) => journal.done(done).await,
+        None => std::future::pending().await,
     }
 }
 

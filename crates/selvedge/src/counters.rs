@@ -18,6 +18,10 @@ pub struct PeerCounters {
     dropped_peer_full: AtomicU64,
     dropped_all_full: AtomicU64,
     dropped_disconnected: AtomicU64,
+    fell_behind: AtomicU64,
+    replayed: AtomicU64,
+    asks: AtomicU64,
+    asks_unknown: AtomicU64,
     cut_off_stalled: AtomicU64,
     cut_off_subscriptions: AtomicU64,
     turned_away: AtomicU64,
@@ -38,6 +42,10 @@ impl PeerCounters {
         self.dropped_peer_full.store(counted.dropped_peer_full, Relaxed);
         self.dropped_all_full.store(counted.dropped_all_full, Relaxed);
         self.dropped_disconnected.store(counted.dropped_disconnected, Relaxed);
+        self.fell_behind.store(counted.fell_behind, Relaxed);
+        self.replayed.store(counted.replayed, Relaxed);
+        self.asks.store(counted.asks, Relaxed);
+        self.asks_unknown.store(counted.asks_unknown, Relaxed);
     }
 
     pub(crate) fn cut_off(&self, why: Closed) {
@@ -76,6 +84,10 @@ impl PeerCounters {
             ("dropped_peer_full", &self.dropped_peer_full),
             ("dropped_all_full", &self.dropped_all_full),
             ("dropped_disconnected", &self.dropped_disconnected),
+            ("fell_behind", &self.fell_behind),
+            ("messages_replayed", &self.replayed),
+            ("asks", &self.asks),
+            ("asks_unknown", &self.asks_unknown),
             ("cut_off_stalled", &self.cut_off_stalled),
             ("cut_off_subscriptions", &self.cut_off_subscriptions),
             ("turned_away", &self.turned_away),
@@ -120,7 +132,7 @@ labelled! {
         malformed, unknown_key, revoked, topic_denied, duplicate, muted, bad_proof, bad_signature,
         not_held, void, unclean_end, gap, removed,
         stale, superseded, held_full, bad_tips, void_marks, duplicates_after_open, conflicts,
-        bad_extensions,
+        bad_extensions, asks,
     }
 }
 
@@ -138,7 +150,8 @@ impl LinkCounters {
         }
     }
 
-    pub(crate) fn delivered(&self, messages: u64) {
+    /// So many messages were handed over, to the application or to a relay's peers.
+    pub fn delivered(&self, messages: u64) {
         self.delivered.fetch_add(messages, Relaxed);
     }
 
@@ -170,5 +183,6 @@ impl LinkCounters {
         self.bad_tips.store(counted.bad_tips, Relaxed);
         self.void_marks.store(counted.void_marks, Relaxed);
         self.conflicts.store(counted.conflicts, Relaxed);
+        self.asks.store(counted.asks, Relaxed);
     }
 }

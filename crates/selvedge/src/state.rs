@@ -1,9 +1,15 @@
 //! The state folder: what a publisher must remember across restarts, that is, its epochs.
 //!
-//! `<state>/<name>.epochs` has one line an epoch, newest first: the epoch, its end, and whether it
-//! ended cleanly (`-` while it runs or was cut off). It is replaced as a whole and synced before
-//! the first packet of a new epoch. `<state>/<name>.lock` is held while the publisher runs.
+//! `<state>/<name>.epochs` has one line an epoch, newest first: `EPOCH END clean`, `EPOCH END cut`,
+//! or `EPOCH - BOOT` while it runs, with the id that the kernel gave to this run of the machine. It
+//! is replaced as a whole and synced before the first packet of a new epoch. `<state>/<name>.lock`
+//! is held while the publisher runs.
+//!
+//! Who was killed had written everything to his journal that he sent, and the kernel keeps that
+//! until the machine itself goes down. So an epoch that was cut off ended cleanly where the journal
+//! ends, if the machine has not gone down since.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -66,15 +72,20 @@ pub enum StateError {
 pub(crate) struct Epochs {
     path: PathBuf,
     _lock: File,
+    boot: String,
     /// This start's.
     pub epoch: u64,
-    /// Earlier ones that ended cleanly, newest first.
+    /// Earlier ones whose end is known, newest first.
     pub earlier: Vec<EpochEnd>,
 }
 
+/// How far a journal goes in each epoch of which it holds something.
+pub(crate) type Ends = BTreeMap<u64, u64>;
+
 impl Epochs {
-    /// Begins a new epoch, above every earlier one, and makes it durable.
-    pub fn begin(folder: &Path, name: &Name) -> Result<Epochs, StateError> {
+    /// Begins a new epoch, above every earlier one, and makes it durable. `held` is what the
+    /// service's journal holds, if it has one.
+    pub fn begin(folder: &Path, name: &Name, held: Option<&Ends>) -> Result<Epochs, StateError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |error| StateError::System { path, error }
@@ -91,13 +102,16 @@ impl Epochs {
             Err(error) => return Err(at(&lock_path)(error.into())),
         }
         let path = folder.join(format!("{name}.epochs"));
-        let (last, earlier) = match fs::read_to_string(&path) {
+        let lines = match fs::read_to_string(&path) {
             Ok(text) => parse(&path, &text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (0, Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(at(&path)(error)),
         };
-        let epoch = wall().0.max(last.saturating_add(1));
-        let epochs = Epochs { path, _lock: lock, epoch, earlier };
+        let boot = boot();
+        let earlier = earlier(&lines, held, &boot);
+        let last = lines.iter().map(Line::epoch).chain(earlier.iter().map(|end| end.epoch)).max();
+        let epoch = wall().0.max(last.unwrap_or_default().saturating_add(1));
+        let epochs = Epochs { path, _lock: lock, boot, epoch, earlier };
         epochs.write(None).map_err(at(&epochs.path))?;
         Ok(epochs)
     }
@@ -110,10 +124,10 @@ impl Epochs {
     fn write(&self, end: Option<u64>) -> io::Result<()> {
         let mut text = match end {
             Some(end) => format!("{} {end} clean\n", self.epoch),
-            None => format!("{} -\n", self.epoch),
+            None => format!("{} - {}\n", self.epoch, self.boot),
         };
-        for earlier in &self.earlier {
-            text.push_str(&format!("{} {} clean\n", earlier.epoch, earlier.end));
+        for EpochEnd { epoch, end, clean } in &self.earlier {
+            text.push_str(&format!("{epoch} {end} {}\n", if *clean { "clean" } else { "cut" }));
         }
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -124,26 +138,69 @@ impl Epochs {
     }
 }
 
-/// The newest epoch, and those that ended cleanly.
-fn parse(path: &Path, text: &str) -> Result<(u64, Vec<EpochEnd>), StateError> {
-    let mut newest = 0;
-    let mut clean = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        let damaged = || StateError::Damaged { path: path.to_owned(), line: at + 1 };
-        let fields: Vec<&str> = line.split(' ').collect();
-        let number = |field: &str| field.parse::<u64>().map_err(|_| damaged());
-        match fields[..] {
-            [epoch, "-"] => newest = newest.max(number(epoch)?),
-            [epoch, end, "clean"] => {
-                let end = EpochEnd { epoch: number(epoch)?, end: number(end)?, clean: true };
-                newest = newest.max(end.epoch);
-                clean.push(end);
-            }
-            _ => return Err(damaged()),
+/// A line of the file.
+enum Line {
+    Ended(EpochEnd),
+    /// It was cut off.
+    Began {
+        epoch: u64,
+        boot: String,
+    },
+}
+
+impl Line {
+    fn epoch(&self) -> u64 {
+        match self {
+            Line::Ended(end) => end.epoch,
+            Line::Began { epoch, .. } => *epoch,
         }
     }
-    clean.truncate(EPOCHS);
-    Ok((newest, clean))
+}
+
+fn parse(path: &Path, text: &str) -> Result<Vec<Line>, StateError> {
+    let line = |(at, line): (usize, &str)| {
+        let damaged = || StateError::Damaged { path: path.to_owned(), line: at + 1 };
+        let number = |field: &str| field.parse::<u64>().map_err(|_| damaged());
+        let ended = |epoch, end, clean| {
+            Ok(Line::Ended(EpochEnd { epoch: number(epoch)?, end: number(end)?, clean }))
+        };
+        match line.split(' ').collect::<Vec<&str>>()[..] {
+            [epoch, "-"] => Ok(Line::Began { epoch: number(epoch)?, boot: String::new() }),
+            [epoch, "-", boot] => Ok(Line::Began { epoch: number(epoch)?, boot: boot.to_owned() }),
+            [epoch, end, "clean"] => ended(epoch, end, true),
+            [epoch, end, "cut"] => ended(epoch, end, false),
+            _ => Err(damaged()),
+        }
+    };
+    text.lines().enumerate().map(line).collect()
+}
+
+/// How earlier epochs ended, newest first. Of one that was cut off, only a journal knows.
+fn earlier(lines: &[Line], held: Option<&Ends>, boot: &str) -> Vec<EpochEnd> {
+    let mut ends = BTreeMap::new();
+    for (&epoch, &end) in held.into_iter().flatten() {
+        ends.insert(epoch, EpochEnd { epoch, end, clean: false });
+    }
+    for line in lines {
+        match line {
+            Line::Ended(end) => {
+                ends.insert(end.epoch, *end);
+            }
+            Line::Began { epoch, boot: then } => {
+                let Some(held) = held else { continue };
+                let end = held.get(epoch).copied().unwrap_or_default();
+                let clean = then == boot && !boot.is_empty();
+                ends.insert(*epoch, EpochEnd { epoch: *epoch, end, clean });
+            }
+        }
+    }
+    ends.into_values().rev().take(EPOCHS).collect()
+}
+
+/// What names this run of the machine; nothing if the system does not say.
+fn boot() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
 }
 
 #[cfg(test)]
@@ -157,15 +214,15 @@ mod tests {
     #[test]
     fn epochs_rise_and_remember_clean_ends() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Epochs::begin(folder.path(), &name()).unwrap();
+        let first = Epochs::begin(folder.path(), &name(), None).unwrap();
         let epoch = first.epoch;
         first.end(42).unwrap();
         drop(first);
-        let killed = Epochs::begin(folder.path(), &name()).unwrap();
+        let killed = Epochs::begin(folder.path(), &name(), None).unwrap();
         assert!(killed.epoch > epoch);
         assert_eq!(killed.earlier, [EpochEnd { epoch, end: 42, clean: true }]);
         drop(killed);
-        let third = Epochs::begin(folder.path(), &name()).unwrap();
+        let third = Epochs::begin(folder.path(), &name(), None).unwrap();
         assert_eq!(third.earlier, [EpochEnd { epoch, end: 42, clean: true }]);
     }
 
@@ -174,14 +231,41 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let future = u64::MAX - 10;
         fs::write(folder.path().join("web.epochs"), format!("{future} -\n")).unwrap();
-        assert_eq!(Epochs::begin(folder.path(), &name()).unwrap().epoch, future + 1);
+        assert_eq!(Epochs::begin(folder.path(), &name(), None).unwrap().epoch, future + 1);
+    }
+
+    #[test]
+    fn an_epoch_that_was_cut_off_ended_where_the_journal_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let killed = Epochs::begin(folder.path(), &name(), None).unwrap();
+        let epoch = killed.epoch;
+        drop(killed);
+        let held = Ends::from([(epoch, 7)]);
+        let next = Epochs::begin(folder.path(), &name(), Some(&held)).unwrap();
+        assert_eq!(next.earlier, [EpochEnd { epoch, end: 7, clean: true }]);
+    }
+
+    #[test]
+    fn after_the_machine_went_down_more_may_have_been_sent_than_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("web.epochs"), "5 - before\n4 9 clean\n").unwrap();
+        let held = Ends::from([(3, 2), (5, 7)]);
+        let next = Epochs::begin(folder.path(), &name(), Some(&held)).unwrap();
+        let ends = [(5, 7, false), (4, 9, true), (3, 2, false)];
+        assert_eq!(next.earlier, ends.map(|(epoch, end, clean)| EpochEnd { epoch, end, clean }));
+        drop(next);
+        let again = Epochs::begin(folder.path(), &name(), None).unwrap();
+        assert_eq!(
+            again.earlier[..2],
+            [ends[0], ends[1]].map(|(epoch, end, clean)| EpochEnd { epoch, end, clean })
+        );
     }
 
     #[test]
     fn two_publishers_do_not_share_a_state() {
         let folder = tempfile::tempdir().unwrap();
-        let _first = Epochs::begin(folder.path(), &name()).unwrap();
-        let second = Epochs::begin(folder.path(), &name());
+        let _first = Epochs::begin(folder.path(), &name(), None).unwrap();
+        let second = Epochs::begin(folder.path(), &name(), None);
         assert!(matches!(second, Err(StateError::Locked { .. })));
     }
 
@@ -189,7 +273,7 @@ mod tests {
     fn a_damaged_file_is_named_with_its_line() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("web.epochs"), "5 -\nx\n").unwrap();
-        let begun = Epochs::begin(folder.path(), &name());
+        let begun = Epochs::begin(folder.path(), &name(), None);
         assert!(matches!(begun, Err(StateError::Damaged { line: 2, .. })));
     }
 }

@@ -2,19 +2,22 @@
 //!
 //! A publisher says messages and tips with it, a relay only its tip.
 
+use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use selvedge_core::author::{self, Author, Input, Output};
 use selvedge_core::directory::{Directory, Endpoint};
 use selvedge_core::limits::BODIES;
-use selvedge_core::seal::{Identity, SecretKey};
+use selvedge_core::seal::{Commit, Identity, SecretKey};
 use selvedge_core::topic::Name;
 use selvedge_core::{KeyId, Position};
 
 use crate::clock::Clock;
+use crate::journal::{self, Done, Journal, Kept, Step};
 use crate::net::{BindError, Listener};
-use crate::outlet::Outlet;
 use crate::state::{Epochs, StateError};
 
 /// Why a service or relay cannot start.
@@ -51,7 +54,28 @@ pub enum StartError {
     /// The epoch cannot be made durable.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] selvedge_journal::OpenError),
 }
+
+impl StartError {
+    /// Whether another process has what this one needs, and may be done with it soon.
+    pub fn is_locked(&self) -> bool {
+        matches!(
+            self,
+            StartError::State(StateError::Locked { .. })
+                | StartError::Journal(selvedge_journal::OpenError::Locked { .. })
+        )
+    }
+}
+
+/// What a voice waited for: [`Voice::take`] it.
+#[derive(Debug)]
+pub struct Turn(Vec<Done>);
+
+/// How often the voice looks what its journal still holds.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Whether the directory lists `key` for `name`, whose entry has `keys`.
 pub(crate) fn entitled<'a>(
@@ -93,6 +117,12 @@ pub struct Voice {
     epochs: Epochs,
     clock: Clock,
     effects: Vec<Output>,
+    journal: Option<Journal>,
+    /// Numbers that have to be on the disk before they are sent, those that are there aside.
+    durable: VecDeque<Range<u64>>,
+    /// The place before which everything was handed out, or failed.
+    sent: Position,
+    looked: Instant,
     closed: bool,
 }
 
@@ -115,31 +145,51 @@ impl Voice {
         let listener = listener(given, name, relay.bind.as_ref(), &relay.endpoints)?;
         let identity =
             Identity { fabric: directory.fabric().clone(), publisher: name.clone(), key };
-        Ok((Voice::begin(identity, state, None)?, listener))
+        Ok((Voice::begin(identity, state, None, None, false)?, listener))
     }
 
-    /// Begins a new epoch, durable before this returns.
+    /// Begins a new epoch, durable before this returns. One that `offers` holds what is not
+    /// confirmed: tell [`Input::Oldest`].
     pub(crate) fn begin(
         identity: Identity,
         state: &Path,
         pack: Option<u16>,
+        journal: Option<Journal>,
+        offers: bool,
     ) -> Result<Voice, StateError> {
-        let epochs = Epochs::begin(state, &identity.publisher)?;
+        let key = identity.key_id();
+        let ends = journal.as_ref().map(|journal| journal.epochs(key));
+        let epochs = Epochs::begin(state, &identity.publisher, ends.as_ref())?;
+        let sent = Position::new(epochs.epoch, 0);
         let config = author::Config {
-            key: identity.key_id(),
+            key,
             publisher: identity.publisher.clone(),
             epoch: epochs.epoch,
             earlier: epochs.earlier.clone(),
+            oldest: match &journal {
+                Some(journal) => Some(journal.oldest(key).unwrap_or(sent)),
+                None => offers.then_some(sent),
+            },
+            voids: journal.as_ref().map_or(Vec::new(), |j| j.voids(key, &epochs.earlier)),
             pack: pack.map_or(BODIES, usize::from),
             jitter: epochs.epoch,
         };
-        let author = Author::new(config);
-        let clock = Clock::new();
-        Ok(Voice { author, identity, epochs, clock, effects: Vec::new(), closed: false })
+        Ok(Voice {
+            author: Author::new(config),
+            identity,
+            epochs,
+            clock: Clock::new(),
+            effects: Vec::new(),
+            journal,
+            durable: VecDeque::new(),
+            sent,
+            looked: Instant::now(),
+            closed: false,
+        })
     }
 
-    /// Hands `input` to the author, and what comes of it, signed, to the outlet.
-    pub fn say(&mut self, input: Input, outlet: &mut Outlet) {
+    /// Hands `input` to the author, and what comes of it, signed, to the journal, or to `out`.
+    pub fn say(&mut self, input: Input, out: &mut Vec<Step>) {
         self.author.handle(self.clock.now(), input, &mut self.effects);
         // Sealing answers at once, and so leads to further effects: first come, first done.
         let mut effects = std::mem::take(&mut self.effects);
@@ -152,7 +202,7 @@ impl Voice {
                     let commit = unsealed.seal(&self.identity);
                     self.author.handle(self.clock.now(), Input::Sealed(commit), &mut effects);
                 }
-                Output::Send(commit) => outlet.send(&commit),
+                Output::Send(commit) => self.send(commit, out),
                 Output::Closed => self.closed = true,
             }
         }
@@ -160,9 +210,86 @@ impl Voice {
         self.effects = effects;
     }
 
-    /// Waits until the author wants [`Input::Tick`]. Cancel safe.
-    pub async fn due(&self) {
-        self.clock.at(self.author.deadline()).await;
+    /// These numbers have to be on the disk before they are sent. Said before they are.
+    pub(crate) fn durable(&mut self, numbers: Range<u64>) {
+        match self.durable.back_mut() {
+            Some(last) if last.end == numbers.start => last.end = numbers.end,
+            _ => self.durable.push_back(numbers),
+        }
+    }
+
+    fn send(&mut self, commit: Commit, out: &mut Vec<Step>) {
+        let (from, end) = (commit.header.start(), commit.header.end());
+        let Some(journal) = &mut self.journal else {
+            self.sent = end;
+            return out.push(Step::Commit { commit, kept: None });
+        };
+        let durable = self.durable.front().is_some_and(|numbers| numbers.start < end.seq);
+        while self.durable.front().is_some_and(|numbers| numbers.end <= end.seq) {
+            self.durable.pop_front();
+        }
+        let identity = &self.identity;
+        let speaker = || journal::speaker(&identity.key.public(), &identity.publisher);
+        let is_tip = commit.header.n == 0;
+        let kept = (!is_tip).then(|| Kept { from, speaker: speaker(), durable });
+        journal.push(Step::Commit { commit, kept });
+    }
+
+    /// Waits until a tip or a signature is due, or something was written to the journal. Cancel
+    /// safe.
+    pub async fn turn(&mut self) -> Turn {
+        let deadline = self.author.deadline();
+        let mut done = Vec::new();
+        let written = async {
+            match &mut self.journal {
+                Some(journal) => journal.done(&mut done).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = written => Turn(done),
+            () = self.clock.at(deadline) => Turn(Vec::new()),
+        }
+    }
+
+    /// Hands what was written to `out`; returns the numbers that the journal did not take: they
+    /// are never sent.
+    pub fn take(&mut self, turn: Turn, out: &mut Vec<Step>) -> Vec<Range<u64>> {
+        let Turn(done) = turn;
+        let mut failed = Vec::new();
+        for Done { step, written } in done {
+            let Step::Commit { commit, kept } = &step else { continue }; // only a relay's
+            let header = commit.header;
+            self.sent = header.end();
+            if kept.is_some() && written.is_err() {
+                let numbers = header.first..header.end().seq;
+                self.say(Input::Void(numbers.clone()), out);
+                out.push(Step::Gone { key: header.key, upto: header.end() });
+                failed.push(numbers);
+            } else {
+                out.push(step);
+            }
+        }
+        self.look(out);
+        self.say(Input::Tick, out);
+        failed
+    }
+
+    /// Lets tips tell what the journal still holds.
+    fn look(&mut self, out: &mut Vec<Step>) {
+        if self.looked.elapsed() >= LOOK
+            && let Some(journal) = &self.journal
+        {
+            self.looked = Instant::now();
+            let oldest = journal.oldest(self.key_id());
+            let oldest = oldest.unwrap_or(Position::new(self.epochs.epoch, 0));
+            self.say(Input::Oldest(oldest), out);
+        }
+    }
+
+    /// Who speaks.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The stream that it speaks on.
@@ -170,9 +297,14 @@ impl Voice {
         self.identity.key_id()
     }
 
-    /// The place that the next message will have. What lies before it was handed to the outlet.
-    pub fn next(&self) -> Position {
-        self.author.next()
+    /// The place before which everything was handed out, or could not be written.
+    pub fn sent(&self) -> Position {
+        self.sent
+    }
+
+    /// Bytes that are signed and wait for the journal.
+    pub(crate) fn unwritten_bytes(&self) -> usize {
+        self.journal.as_ref().map_or(0, Journal::waiting)
     }
 
     /// Bytes waiting for a number.
@@ -180,9 +312,9 @@ impl Voice {
         self.author.queued()
     }
 
-    /// Whether [`Input::Close`] was carried out: the last tip was handed to the outlet.
+    /// Whether [`Input::Close`] was carried out: the last tip was handed out.
     pub fn is_closed(&self) -> bool {
-        self.closed
+        self.closed && self.journal.as_ref().is_none_or(|journal| journal.steps() == 0)
     }
 
     /// Notes that the epoch ended cleanly.
@@ -190,6 +322,6 @@ impl Voice {
     /// # Errors
     /// What the system says; subscribers are then told of an unclean end.
     pub fn end(&self) -> io::Result<()> {
-        self.epochs.end(self.next().seq)
+        self.epochs.end(self.author.next().seq)
     }
 }

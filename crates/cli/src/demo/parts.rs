@@ -170,7 +170,7 @@ async fn subscriber(
     if let Some(relay) = via {
         to = to.via(relay);
     }
-    let (mut subscriber, mut health) = (to.connect(), watched.health.clone());
+    let (mut subscriber, mut health) = (to.connect()?, watched.health.clone());
     let mut problems = Vec::new();
     report(&Report::Ready)?;
     loop {

@@ -10,10 +10,13 @@ mod topics;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::ops::Range;
 use core::time::Duration;
 
 use crate::limits::{SIGN_BYTES, SIGN_MESSAGES};
-use crate::seal::{Commit, ContentType, Draft, EpochEnd, Group, Header, TIP_OFF, Tip, Unsealed};
+use crate::seal::{
+    Commit, ContentType, Draft, EpochEnd, Group, Header, TIP_OFF, Tip, Unsealed, VOIDS, Void,
+};
 use crate::topic::{Name, Topic};
 use crate::{KeyId, Now, Position, Time};
 use pacing::Pacing;
@@ -42,6 +45,10 @@ pub struct Config {
     pub epoch: u64,
     /// How earlier epochs ended, newest first.
     pub earlier: Vec<EpochEnd>,
+    /// With a journal, the oldest that it holds, or this epoch's first number.
+    pub oldest: Option<Position>,
+    /// Numbers of earlier epochs that the journal should have and has not.
+    pub voids: Vec<Void>,
     /// Bodies in one packet at most: 1 for clients that read only frame 2, else 1,024.
     pub pack: usize,
     /// Any number; it spreads the tips of many publishers over time.
@@ -56,6 +63,10 @@ pub enum Input {
     Drafts(Vec<Draft>),
     /// A commit that [`Output::Seal`] asked for.
     Sealed(Commit),
+    /// The oldest that the journal holds now.
+    Oldest(Position),
+    /// These numbers of this epoch will never be sent: the journal did not take them.
+    Void(Range<u64>),
     /// Somebody joined and would like to know where the stream stands.
     TipWanted,
     /// The deadline passed.
@@ -152,6 +163,8 @@ impl Author {
                 self.queue.extend(drafts);
             }
             Input::Sealed(commit) => self.sealed(now, commit, out),
+            Input::Oldest(oldest) => self.config.oldest = Some(oldest),
+            Input::Void(numbers) => self.void(numbers),
             Input::TipWanted => self.tip.wanted(),
             Input::Tick => {}
             Input::Close if self.closing == Closing::No => self.closing = Closing::Asked,
@@ -223,13 +236,25 @@ impl Author {
         self.header(now, taken as u16, groups) // at most SIGN_MESSAGES
     }
 
+    /// Tips tell the newest voids first to last; those beyond a tip's room are forgotten.
+    fn void(&mut self, numbers: Range<u64>) {
+        let Range { start: from, end: to } = numbers;
+        let epoch = self.config.epoch;
+        match self.config.voids.last_mut() {
+            Some(last) if last.epoch == epoch && last.to == from => last.to = to,
+            _ => self.config.voids.push(Void { epoch, from, to }),
+        }
+        let beyond = self.config.voids.len().saturating_sub(VOIDS);
+        self.config.voids.drain(..beyond);
+    }
+
     fn make_tip(&mut self, now: Now) -> Unsealed {
         let (recent, more) = self.topics.recent();
         let tip = Tip {
             next: self.next,
-            oldest: self.next(),
+            oldest: self.config.oldest.unwrap_or(self.next()),
             epochs: self.config.earlier.clone(),
-            voids: Vec::new(),
+            voids: self.config.voids.clone(),
             recent,
             more,
         };

@@ -1,17 +1,21 @@
 //! The fan-out: peers, their prefixes and queues; who gets what next; MARK.
 //!
 //! A publisher has one stream, a relay many; the rules are the same. Packets are reference counted
-//! and never copied for a peer. A peer's queue is bounded in bytes: what does not fit is dropped,
-//! counted, and left out of all MARKs, so that the subscriber sees the hole. Nobody is waited for.
+//! and never copied for a peer. A peer's queue is bounded in bytes. What does not fit is read from
+//! the journal later, at the peer's own pace; without a journal it is dropped, counted, and left
+//! out of all MARKs, so that the subscriber sees the hole. Nobody is waited for.
 //!
 //! A publisher does not ping: it always has a tip to write, so a dead peer shows in unacknowledged
 //! data, and one that hangs takes no bytes for [`STALLED`].
 
 mod peer;
+mod replay;
+mod told;
 
 pub use peer::PeerId;
+pub use replay::{Answer, Stored};
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::time::Duration;
@@ -20,9 +24,10 @@ use smallvec::SmallVec;
 use crate::limits::{QUEUE_BYTES, QUEUES_BYTES, STALLED};
 use crate::seal::{Commit, Header, Sealed};
 use crate::topic::Topic;
-use crate::wire::{self, Interest};
+use crate::wire::{Ask, Interest};
 use crate::{KeyId, Position, Time};
 use peer::Peer;
+use told::Told;
 
 /// How often unfinished writes are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -36,11 +41,14 @@ pub struct Config {
     pub queue_bytes: usize,
     /// Bytes waiting for all peers at most.
     pub queues_bytes: usize,
+    /// Whether [`Output::Read`] has a journal to read, which holds every commit before it comes
+    /// here.
+    pub journal: bool,
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { queue_bytes: QUEUE_BYTES, queues_bytes: QUEUES_BYTES }
+        Config { queue_bytes: QUEUE_BYTES, queues_bytes: QUEUES_BYTES, journal: false }
     }
 }
 
@@ -68,12 +76,21 @@ pub enum Input<'a> {
         /// Wire bytes.
         prefix: Bytes,
     },
-    /// It asks for a sign of life.
-    Ping {
+    /// It wants a stream from a place on: what it missed first, and then live.
+    Ask {
         /// Who.
         peer: PeerId,
-        /// To be sent back.
-        context: Bytes,
+        /// What.
+        ask: Ask,
+    },
+    /// What the journal answers to [`Output::Read`]; one for each, sooner or later.
+    Answer(Answer),
+    /// It is to be answered with a control frame: PONG, or the MARK for an OFFER.
+    Reply {
+        /// Who.
+        peer: PeerId,
+        /// The whole frame.
+        frame: Bytes,
     },
     /// Its connection is gone.
     Disconnected(PeerId),
@@ -81,6 +98,7 @@ pub enum Input<'a> {
     /// missing were passed by a MARK. A tip is a commit too.
     Commit(&'a Commit),
     /// Numbers below `upto` were passed by a MARK: none of them matches what this node carries.
+    /// Also where a stream stands, of which the journal has what was before.
     Passed {
         /// The stream.
         key: KeyId,
@@ -114,6 +132,17 @@ pub enum Output {
         peer: PeerId,
         /// At most `WRITE_BYTES` (unless one slice is larger) in at most `WRITE_SLICES`.
         slices: Vec<Bytes>,
+    },
+    /// Read from the journal, at most about `READ_BYTES`, then say [`Input::Answer`].
+    Read {
+        /// For whom.
+        peer: PeerId,
+        /// The stream.
+        key: KeyId,
+        /// The first number wanted.
+        from: Position,
+        /// The first number not wanted.
+        upto: Position,
     },
     /// End the connection; no [`Input::Disconnected`] is expected.
     Close {
@@ -161,6 +190,14 @@ pub struct Counters {
     pub dropped_all_full: u64,
     /// Messages dropped with the connection that they waited for.
     pub dropped_disconnected: u64,
+    /// Peers whose queue was full, so that a stream is fed to them from the journal.
+    pub fell_behind: u64,
+    /// Messages put into queues from the journal, once per peer.
+    pub replayed: u64,
+    /// ASKs that were taken.
+    pub asks: u64,
+    /// ASKs for streams that are not known here.
+    pub asks_unknown: u64,
 }
 
 /// The machine. See the module.
@@ -176,6 +213,10 @@ pub struct FanOut {
     writing: usize,
     sweep_at: Time,
     counters: Counters,
+    /// Who waits for a read, in turn.
+    waiting: VecDeque<(PeerId, KeyId)>,
+    /// Reads under way.
+    readers: usize,
     hits: Vec<(PeerId, usize)>,
     matched: Vec<PeerId>,
 }
@@ -200,7 +241,9 @@ impl FanOut {
             Input::Cancel { peer, prefix } => {
                 self.interest.cancel(peer, &prefix);
             }
-            Input::Ping { peer, context } => self.pong(now, peer, &context, out),
+            Input::Ask { peer, ask } => self.ask(now, peer, ask, out),
+            Input::Answer(answer) => self.answer(now, answer, out),
+            Input::Reply { peer, frame } => self.reply(now, peer, frame, out),
             Input::Disconnected(peer) => self.forget(peer),
             Input::Commit(commit) => self.commit(now, commit, out),
             Input::Passed { key, upto } => self.advance(key, upto, upto),
@@ -220,7 +263,8 @@ impl FanOut {
         self.counters
     }
 
-    /// Messages that wait for some peer, once per peer.
+    /// Messages that wait for some peer, once per peer; a stream that a peer is behind on counts as
+    /// one.
     pub fn waiting(&self) -> u64 {
         self.peers.values().map(Peer::waiting).sum()
     }
@@ -245,7 +289,7 @@ impl FanOut {
     fn connected(&mut self, now: Time, id: PeerId, selvedge: bool) {
         let room = self.config.queue_bytes.saturating_add(CONTROL_ROOM);
         let mut peer = Peer::new(selvedge, room, now);
-        self.streams.iter().for_each(|(key, stream)| peer.join(*key, stream.next));
+        self.streams.iter().for_each(|(key, stream)| peer.tell(*key, Told::live(stream.next)));
         self.peers.insert(id, peer);
     }
 
@@ -279,9 +323,9 @@ impl FanOut {
         self.write(now, id, out);
     }
 
-    fn pong(&mut self, now: Time, id: PeerId, context: &[u8], out: &mut Vec<Output>) {
+    fn reply(&mut self, now: Time, id: PeerId, frame: Bytes, out: &mut Vec<Output>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        self.queued += peer.push_control(wire::pong(context));
+        self.queued += peer.push_control(frame);
         self.write(now, id, out);
     }
 
@@ -325,6 +369,9 @@ impl FanOut {
             let Some(peer) = self.peers.get_mut(id) else { continue };
             // What says that numbers were dropped is not dropped with them.
             let room = self.config.queues_bytes.saturating_add(CONTROL_ROOM);
+            if peer.behind_on(header.key).is_some() {
+                continue; // it gets one when it has caught up
+            }
             if self.queued + packet.len() > room || !peer.has_room(packet.len()) {
                 peer.drops(header.key);
                 continue;
@@ -339,11 +386,19 @@ impl FanOut {
     fn give(&mut self, id: PeerId, header: &Header, packets: &[&Sealed], out: &mut Vec<Output>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let (key, start, end) = (header.key, header.start(), header.end());
+        if let Some(behind) = peer.behind_on(key) {
+            return behind.hold(header, packets);
+        }
         let bytes: usize = packets.iter().map(|packet| packet.len()).sum();
-        let numbers: u64 = packets.iter().map(|packet| u64::from(packet.numbers)).sum();
         let full = |queued: usize, most: usize| queued > 0 && queued + bytes > most;
         let peer_full = full(peer.queued(), self.config.queue_bytes);
         if peer_full || full(self.queued, self.config.queues_bytes) {
+            if self.config.journal {
+                self.counters.fell_behind += 1;
+                peer.fall_behind(key);
+                return self.waiting.push_back((id, key));
+            }
+            let numbers: u64 = packets.iter().map(|packet| u64::from(packet.numbers)).sum();
             match peer_full {
                 true => self.counters.dropped_peer_full += numbers,
                 false => self.counters.dropped_all_full += numbers,
@@ -351,20 +406,19 @@ impl FanOut {
             self.queued += peer.skip(key, start, end);
             return peer.drops(key);
         }
-        self.counters.queued += numbers;
-        self.queued += peer.mark_before(key, start);
         if peer.resume(key) {
             out.push(Output::TipWanted(key));
         }
-        self.queued += packets.iter().map(|packet| peer.push(packet)).sum::<usize>();
-        self.queued += peer.mark_after(key, start, end, numbers == u64::from(header.n));
+        let (added, numbers) = peer.push_commit(header, packets);
+        self.queued += added;
+        self.counters.queued += numbers;
     }
 
     /// Moves a stream on; a new one starts at `from` for everybody who is connected.
     fn advance(&mut self, key: KeyId, from: Position, upto: Position) {
         let peers = &mut self.peers;
         let stream = self.streams.entry(key).or_insert_with(|| {
-            peers.values_mut().for_each(|peer| peer.join(key, from));
+            peers.values_mut().for_each(|peer| peer.tell(key, Told::live(from)));
             Stream { next: from, tip: None }
         });
         stream.next = stream.next.max(upto);
@@ -379,7 +433,10 @@ impl FanOut {
         let ids: Vec<PeerId> = self.peers.keys().copied().collect();
         for id in ids {
             if let Some(peer) = self.peers.get_mut(&id) {
-                self.queued += peer.skip(key, before, upto);
+                match peer.behind_on(key) {
+                    Some(behind) => behind.tear(),
+                    None => self.queued += peer.skip(key, before, upto),
+                }
             }
             self.write(now, id, out);
         }
@@ -405,6 +462,8 @@ impl FanOut {
             self.writing -= 1;
             self.queued -= written.bytes;
             self.counters.written += written.messages;
+            self.refill(id);
+            self.pump(now, out);
             self.write(now, id, out);
         }
     }
@@ -432,6 +491,6 @@ impl FanOut {
         let Some(peer) = self.peers.remove(&id) else { return };
         self.queued -= peer.queued();
         self.writing -= usize::from(peer.writing_since().is_some());
-        self.counters.dropped_disconnected += peer.waiting();
+        self.counters.dropped_disconnected += peer.messages();
     }
 }

@@ -4,8 +4,9 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use super::told::{Behind, Live, Told};
 use crate::limits::{WRITE_BYTES, WRITE_SLICES};
-use crate::seal::Sealed;
+use crate::seal::{Header, Sealed};
 use crate::wire::Mark;
 use crate::{KeyId, Position, Time};
 
@@ -27,17 +28,6 @@ pub struct Written {
     pub messages: u64,
 }
 
-/// How far a stream was told to this peer.
-#[derive(Clone, Copy, Debug)]
-struct Told {
-    /// Where the next MARK begins.
-    from: Position,
-    /// All numbers in `from..sent` were sent as packets.
-    sent: Position,
-    /// Something was dropped, and nothing but the drop was told since.
-    dropping: bool,
-}
-
 #[derive(Debug)]
 pub struct Peer {
     selvedge: bool,
@@ -50,6 +40,8 @@ pub struct Peer {
     writing: Option<Written>,
     progress: Time,
     told: BTreeMap<KeyId, Told>,
+    /// Streams that wait for room in the queue to be fed from the journal.
+    paused: Vec<KeyId>,
 }
 
 impl Peer {
@@ -63,6 +55,7 @@ impl Peer {
             writing: None,
             progress: now,
             told: BTreeMap::new(),
+            paused: Vec::new(),
         }
     }
 
@@ -71,8 +64,14 @@ impl Peer {
     }
 
     /// Messages not written whole yet.
-    pub fn waiting(&self) -> u64 {
+    pub fn messages(&self) -> u64 {
         self.messages
+    }
+
+    /// The same, and one for each stream that it is behind on.
+    pub fn waiting(&self) -> u64 {
+        let behind = self.told.values().filter(|told| told.behind.is_some()).count();
+        self.messages + behind as u64
     }
 
     /// Since when the write under way has made no progress.
@@ -85,9 +84,59 @@ impl Peer {
         self.queued + len <= self.room
     }
 
-    /// What is told of a stream begins anew at `from`.
-    pub fn join(&mut self, key: KeyId, from: Position) {
-        self.told.insert(key, Told { from, sent: from, dropping: false });
+    /// How far a stream was told.
+    pub fn told(&self, key: KeyId) -> Option<&Told> {
+        self.told.get(&key)
+    }
+
+    /// How this peer is fed a stream from the journal, if it is.
+    pub fn behind_on(&mut self, key: KeyId) -> Option<&mut Behind> {
+        self.told.get_mut(&key)?.behind.as_mut()
+    }
+
+    /// What is told of a stream begins anew.
+    pub fn tell(&mut self, key: KeyId, told: Told) {
+        self.told.insert(key, told);
+    }
+
+    /// More may match from now on than what was sent: no MARK may cover what is before `next`, or
+    /// before what is read next.
+    pub fn join(&mut self, key: KeyId, next: Position) {
+        match self.told.get_mut(&key) {
+            Some(told) if told.behind.is_some() => told.from = told.sent,
+            _ => self.tell(key, Told::live(next)),
+        }
+    }
+
+    /// Goes on with this stream once the queue has drained.
+    pub fn pause(&mut self, key: KeyId) {
+        self.paused.push(key);
+    }
+
+    /// The streams that were to go on now.
+    pub fn resume_paused(&mut self) -> impl Iterator<Item = KeyId> {
+        core::mem::take(&mut self.paused).into_iter()
+    }
+
+    /// A stream is live again: what was held of it. Nothing, and it is not, if a part of that is
+    /// missing.
+    pub fn catch_up(&mut self, key: KeyId) -> Option<Vec<Live>> {
+        let told = self.told.get_mut(&key)?;
+        match told.behind.take().map(Behind::into_held) {
+            None => Some(Vec::new()),
+            Some(Ok(held)) => Some(held),
+            Some(Err(behind)) => {
+                told.behind = Some(behind);
+                None
+            }
+        }
+    }
+
+    /// From now on a stream is fed from the journal: what was not sent is not dropped.
+    pub fn fall_behind(&mut self, key: KeyId) {
+        if let Some(told) = self.told.get_mut(&key) {
+            told.behind = Some(Behind::default());
+        }
     }
 
     /// Queues a packet. All that queue return the bytes added.
@@ -100,6 +149,17 @@ impl Peer {
         }
         self.queued += packet.len();
         packet.len()
+    }
+
+    /// Queues what is matched of a commit, with the MARKs around it; returns the bytes added, and
+    /// how many numbers it was.
+    pub fn push_commit(&mut self, header: &Header, packets: &[&Sealed]) -> (usize, u64) {
+        let numbers: u64 = packets.iter().map(|packet| u64::from(packet.numbers)).sum();
+        let whole = numbers == u64::from(header.n);
+        let mut added = self.mark_before(header.key, header.start());
+        added += packets.iter().map(|packet| self.push(packet)).sum::<usize>();
+        added += self.mark_after(header.key, header.start(), header.end(), whole);
+        (added, numbers)
     }
 
     /// Queues a control frame, if there is room.
@@ -122,7 +182,7 @@ impl Peer {
     }
 
     /// After the packets of a commit `start..end`: says so, unless all its numbers were sent.
-    pub fn mark_after(&mut self, key: KeyId, start: Position, end: Position, whole: bool) -> usize {
+    fn mark_after(&mut self, key: KeyId, start: Position, end: Position, whole: bool) -> usize {
         match self.told.get_mut(&key) {
             Some(told) if whole && told.sent >= start => {
                 told.sent = end;
@@ -133,19 +193,29 @@ impl Peer {
         }
     }
 
-    /// With a tip: everything below `next` that matches was sent, except what was dropped.
+    /// With a tip: everything below `next` that matches was sent, except what was dropped, and what
+    /// is yet to be read.
     pub fn mark_tip(&mut self, key: KeyId, next: Position) -> usize {
+        if self.behind_on(key).is_some() {
+            return 0;
+        }
         self.resume(key);
         self.mark(key, next)
     }
 
-    /// Leaves `from..upto` out of all MARKs: it is gone.
+    /// Leaves `from..upto` out of all MARKs: it is not held here.
     pub fn skip(&mut self, key: KeyId, from: Position, upto: Position) -> usize {
-        let Some(told) = self.told.get(&key).copied() else { return 0 };
+        let Some(told) = self.told.get(&key) else { return 0 };
         // One hole instead of many, and no flood of MARKs into a full queue.
         let added = if told.dropping { 0 } else { self.mark_before(key, from) };
-        self.told.insert(key, Told { from: upto, sent: upto, ..told });
+        self.moved(key, upto);
         added
+    }
+
+    fn moved(&mut self, key: KeyId, upto: Position) {
+        if let Some(told) = self.told.get_mut(&key) {
+            (told.from, told.sent) = (upto, upto);
+        }
     }
 
     /// Packets or a tip of this stream were dropped.
@@ -161,20 +231,39 @@ impl Peer {
         told.is_some_and(|told| core::mem::take(&mut told.dropping))
     }
 
+    /// Says that the answer to an ASK begins; to a peer that is live, that is all: it has
+    /// everything below `next`.
+    pub fn mark_answer(&mut self, key: KeyId, next: Position) -> usize {
+        if self.behind_on(key).is_none() {
+            self.resume(key);
+            return self.mark_with(key, next, Mark::ANSWER);
+        }
+        let from = self.told.get(&key).map_or(next, |told| told.from);
+        self.push_control(Mark { key, from, upto: from, flags: Mark::ANSWER }.encode())
+    }
+
+    /// Says that a stream is not known here.
+    pub fn mark_unknown(&mut self, key: KeyId) -> usize {
+        let nowhere = Position::default();
+        let flags = Mark::ANSWER | Mark::UNKNOWN;
+        self.push_control(Mark { key, from: nowhere, upto: nowhere, flags }.encode())
+    }
+
     /// Says that everything below `upto` was sent. Without room it is said with the next MARK.
-    fn mark(&mut self, key: KeyId, upto: Position) -> usize {
-        let Some(told) = self.told.get(&key).copied() else { return 0 };
-        let added = match self.selvedge {
-            true => {
-                let mark = Mark { key, from: told.from, upto, flags: 0 };
-                match self.push_control(mark.encode()) {
-                    0 => return 0,
-                    added => added,
-                }
+    pub fn mark(&mut self, key: KeyId, upto: Position) -> usize {
+        self.mark_with(key, upto, 0)
+    }
+
+    fn mark_with(&mut self, key: KeyId, upto: Position, flags: u8) -> usize {
+        let Some(from) = self.told.get(&key).map(|told| told.from) else { return 0 };
+        let mut added = 0;
+        if self.selvedge {
+            added = self.push_control(Mark { key, from, upto, flags }.encode());
+            if added == 0 {
+                return 0;
             }
-            false => 0,
-        };
-        self.told.insert(key, Told { from: upto, sent: upto, ..told });
+        }
+        self.moved(key, upto);
         added
     }
 

@@ -20,6 +20,7 @@ mod header;
 mod key;
 pub mod merkle;
 mod packet;
+mod record;
 mod tip;
 
 pub use commit::{Commit, Draft, Group, Identity, Sealed, Unsealed, entry_bytes};
@@ -27,6 +28,7 @@ pub use content::ContentType;
 pub use header::{COMMIT_BYTES, Foreign, HEADER, Header, signed_bytes};
 pub use key::{BadKey, PublicKey, SecretKey, key_id};
 pub use packet::{Entries, Entry, Malformed, Packet};
+pub use record::NoRecord;
 pub use tip::{BadTip, EPOCHS, EpochEnd, RECENT, Recent, Tip, VOIDS, Void};
 
 /// The offset that a tip's entry has: it takes no number.

@@ -23,6 +23,16 @@ pub struct NewestTip {
     tip: Tip,
 }
 
+/// Why a hole may be closed.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence {
+    /// How far.
+    pub upto: Position,
+    pub reason: Reason,
+    /// Whether the tip says so by itself; else it is so if no link holds what lies there.
+    pub signed: bool,
+}
+
 impl NewestTip {
     /// Reads a trusted tip; `None` if its body is none, or contradicts its seal.
     pub fn read(packet: &Packet) -> Option<NewestTip> {
@@ -104,6 +114,9 @@ impl Stream {
     pub(super) fn compare(&mut self, out: &mut Vec<Output>) {
         let Some(newest) = &self.tip else { return };
         let next = Position::new(newest.epoch, newest.tip.next);
+        if next < self.heard.since() {
+            return; // from before this stream began: it tells nothing of what came since
+        }
         let all = !newest.tip.more;
         let recent = newest.tip.recent.iter().filter(|said| self.wants(&said.topic));
         for said in recent.cloned().collect::<Vec<_>>() {
@@ -119,29 +132,39 @@ impl Stream {
     }
 
     /// How far, and why, a hole at `at` may be closed by the newest tip.
-    pub(super) fn evidence(&self, at: Position) -> Option<(Position, Reason)> {
-        let newest = self.tip.as_ref()?;
+    pub(super) fn evidence(&self, at: Position) -> Option<Evidence> {
+        let Some(newest) = &self.tip else {
+            // The oldest that anyone holds is where all links begin.
+            let oldest = Evidence { upto: self.shown, reason: Reason::NotHeld, signed: false };
+            return (at == Position::default()).then_some(oldest);
+        };
         let tip = &newest.tip;
+        let signed = |upto, reason| Some(Evidence { upto, reason, signed: true });
+        let not_held = |upto| (tip.oldest > at).then_some(upto);
         let void =
             tip.voids.iter().find(|v| v.epoch == at.epoch && (v.from..v.to).contains(&at.seq));
         if let Some(void) = void {
-            return Some((Position::new(void.epoch, void.to), Reason::Void));
+            return signed(Position::new(void.epoch, void.to), Reason::Void);
         }
         if at.epoch > newest.epoch {
             return None;
         }
-        if at.epoch == newest.epoch {
-            return (tip.oldest > at).then_some((tip.oldest, Reason::NotHeld));
+        if at.epoch == newest.epoch || at == Position::default() {
+            return signed(not_held(tip.oldest)?, Reason::NotHeld);
         }
         let following = Position::new(newest.following(at.epoch), 0);
         match tip.epochs.iter().find(|end| end.epoch == at.epoch) {
             Some(end) if at.seq < end.end => {
                 let end = Position::new(at.epoch, end.end);
-                (tip.oldest > at).then(|| (tip.oldest.min(end), Reason::NotHeld))
+                signed(not_held(tip.oldest.min(end))?, Reason::NotHeld)
             }
-            Some(end) if end.clean => Some((following, Reason::NotHeld)),
-            Some(_) => Some((following, Reason::UncleanEnd)),
-            None => (tip.oldest > at).then_some((following, Reason::UncleanEnd)),
+            Some(end) if end.clean => signed(following, Reason::NotHeld),
+            Some(_) => signed(following, Reason::UncleanEnd),
+            // It ended at what is held.
+            None => {
+                let signed = not_held(following).is_some();
+                Some(Evidence { upto: following, reason: Reason::UncleanEnd, signed })
+            }
         }
     }
 

@@ -36,9 +36,14 @@ pub struct Gap {
 
 impl Heard {
     /// Nothing yet, from `next` on.
-    pub fn since(next: Position) -> Heard {
+    pub fn starting(next: Position) -> Heard {
         let unspoken = (next.seq == 0).then_some(next);
         Heard { since: next, unspoken, topics: BTreeMap::new() }
+    }
+
+    /// From where on messages were handed over.
+    pub fn since(&self) -> Position {
+        self.since
     }
 
     /// Where messages of its topic are missing before this packet.
@@ -102,7 +107,7 @@ impl Heard {
         }
         if self.topics.len() >= TOPICS_HEARD {
             // Forgotten numbers judge nothing.
-            *self = Heard { unspoken: None, ..Heard::since(at) };
+            *self = Heard { unspoken: None, ..Heard::starting(at) };
         }
         self.topics.insert(topic.detached(), last);
     }

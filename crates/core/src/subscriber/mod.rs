@@ -2,9 +2,10 @@
 //!
 //! Each key is a stream with one position: everything before it was delivered, passed by a MARK, or
 //! declared lost. A commit is handed over once every number of it has come or is passed. A hole is
-//! a number that neither came nor lies in a MARK; it is closed only by signed evidence (a tip),
-//! never by time alone, and never by a MARK without a packet or tip that has shown a number beyond
-//! it.
+//! a number that neither came nor lies in a MARK. Every link that carries the stream is asked for
+//! what is wanted next, when it comes up and while a hole stays; the hole is closed only by signed
+//! evidence (a tip), never by time alone, and never by a MARK without a packet or tip that has
+//! shown a number beyond it.
 
 mod evidence;
 mod heard;
@@ -18,7 +19,7 @@ use alloc::vec::Vec;
 use crate::limits::AGE;
 use crate::open::Trusted;
 use crate::topic::{Name, Pattern};
-use crate::wire::Mark;
+use crate::wire::{Ask, Mark};
 use crate::{KeyId, Now, Position, Time};
 use stream::Stream;
 
@@ -38,8 +39,25 @@ pub enum Input {
         /// Whether it sends MARKs.
         selvedge: bool,
     },
+    /// The streams that the link can bring, as far as the directory tells: all of them, each time.
+    Carries {
+        /// Which link.
+        link: LinkId,
+        /// Their keys.
+        keys: BTreeSet<KeyId>,
+    },
     /// The link is gone.
     LinkDown(LinkId),
+    /// A stream is wanted from a place on: a cursor's, or (0, 0) for the oldest that anyone holds.
+    /// One that is heard already stays where it is.
+    Begin {
+        /// The stream.
+        key: KeyId,
+        /// Its publisher.
+        publisher: Name,
+        /// The first number wanted.
+        at: Position,
+    },
     /// A packet came through the door.
     Packet {
         /// Over which link.
@@ -91,6 +109,13 @@ pub enum Output {
     /// The newest tip of its stream, once everything before it was handed over, passed or declared
     /// lost: a relay sends it on.
     Tip(Trusted),
+    /// Ask this link for what is wanted.
+    Ask {
+        /// Which link.
+        link: LinkId,
+        /// What to ask.
+        ask: Ask,
+    },
     /// A packet of an earlier epoch than the position's: two processes share one key.
     Superseded {
         /// The stream.
@@ -163,16 +188,25 @@ pub struct Counters {
     pub void_marks: u64,
     /// Packets of a commit whose numbers another commit has: two processes share one key.
     pub conflicts: u64,
+    /// ASKs that were sent.
+    pub asks: u64,
 }
 
 /// The machine. See the module.
 #[derive(Debug)]
 pub struct Subscriber {
     wanted: Vec<Pattern>,
-    links: BTreeMap<LinkId, bool>,
+    links: BTreeMap<LinkId, Link>,
     streams: BTreeMap<KeyId, Stream>,
     timers: BTreeSet<(Time, KeyId)>,
     counters: Counters,
+}
+
+/// A link that is up.
+#[derive(Debug)]
+struct Link {
+    selvedge: bool,
+    carries: BTreeSet<KeyId>,
 }
 
 impl Subscriber {
@@ -197,12 +231,21 @@ impl Subscriber {
     pub fn handle(&mut self, now: Now, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::LinkUp { link, selvedge } => {
-                self.links.insert(link, selvedge);
+                self.links.insert(link, Link { selvedge, carries: BTreeSet::new() });
+            }
+            Input::Carries { link, keys } => self.carries(now, link, keys, out),
+            Input::Begin { key, publisher, at } => {
+                if !self.streams.contains_key(&key) {
+                    self.begin(now, key, publisher, at);
+                    self.with(key, now, out, |stream, counters, out| {
+                        stream.ask_all(now.time, counters, out);
+                    });
+                }
             }
             Input::LinkDown(link) => self.link_down(now, link, out),
             Input::Packet { link, trusted } => self.packet(now, link, trusted, out),
             Input::Mark { link, mark } => {
-                self.with(mark.key, now, out, |stream, _, _| stream.mark(link, &mark));
+                self.with(mark.key, now, out, |stream, _, _| stream.mark(now.time, link, &mark));
             }
             Input::Removed { key, revoked } => self.removed(key, revoked, out),
             Input::Tick => self.tick(now, out),
@@ -230,7 +273,7 @@ impl Subscriber {
     }
 
     fn packet(&mut self, now: Now, link: LinkId, trusted: Trusted, out: &mut Vec<Output>) {
-        let Some(&selvedge) = self.links.get(&link) else { return };
+        let Some(&Link { selvedge, .. }) = self.links.get(&link) else { return };
         let header = *trusted.packet().header();
         if !self.streams.contains_key(&header.key) {
             // Numbers cannot judge a stream without a position: its age has to.
@@ -241,12 +284,37 @@ impl Subscriber {
             let publisher = trusted.publisher().clone();
             let (key, at) = (header.key, header.start());
             out.push(Output::Started { key, publisher: publisher.clone(), at });
-            self.streams.insert(key, Stream::new(key, publisher, at, self.wanted.clone()));
+            self.begin(now, key, publisher, at);
         }
         self.with(header.key, now, out, |stream, counters, out| {
-            stream.link(link, selvedge);
+            stream.link(now.time, link, selvedge);
             stream.packet(now.time, link, trusted, counters, out);
         });
+    }
+
+    fn begin(&mut self, now: Now, key: KeyId, publisher: Name, at: Position) {
+        let mut stream = Stream::new(key, publisher, at, self.wanted.clone());
+        for (id, link) in self.links.iter().filter(|(_, link)| link.carries.contains(&key)) {
+            stream.link(now.time, *id, link.selvedge);
+        }
+        self.streams.insert(key, stream);
+    }
+
+    /// A link that can bring a stream is asked for it.
+    fn carries(&mut self, now: Now, id: LinkId, keys: BTreeSet<KeyId>, out: &mut Vec<Output>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let (selvedge, before) = (link.selvedge, core::mem::replace(&mut link.carries, keys));
+        let added: Vec<KeyId> = link.carries.difference(&before).copied().collect();
+        let gone: Vec<KeyId> = before.difference(&link.carries).copied().collect();
+        for key in gone {
+            self.with(key, now, out, |stream, _, _| stream.unlink(id));
+        }
+        for key in added {
+            self.with(key, now, out, |stream, counters, out| {
+                stream.link(now.time, id, selvedge);
+                stream.ask(id, counters, out);
+            });
+        }
     }
 
     fn link_down(&mut self, now: Now, link: LinkId, out: &mut Vec<Output>) {

@@ -5,15 +5,15 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::evidence::NewestTip;
+use super::evidence::{Evidence, NewestTip};
 use super::heard::Heard;
 use super::pending::{Delivery, Pending};
 use super::ranges::Ranges;
 use super::{Counters, LinkId, Lost, Output, Reason};
-use crate::limits::{HELD_BYTES, HOLE_PATIENCE, PACKET_BYTES};
+use crate::limits::{ASK_AGAIN, ASK_AGAIN_MAX, HELD_BYTES, HOLE_PATIENCE, PACKET_BYTES};
 use crate::open::Trusted;
 use crate::topic::{Name, Pattern};
-use crate::wire::Mark;
+use crate::wire::{Ask, Mark};
 use crate::{KeyId, Position, Time};
 
 /// Over links without MARKs, a commit is handed over this long after the last packet of it that
@@ -26,6 +26,18 @@ struct Link {
     selvedge: bool,
     /// Everything below that this link would ever bring has come.
     shown: Position,
+    /// When that changed last.
+    moved: Time,
+    /// It was asked, and has not begun to answer: what it shows until then is not the answer.
+    asked: bool,
+}
+
+/// A position that does not move although something signed lies beyond it.
+#[derive(Clone, Copy, Debug)]
+struct Stuck {
+    at: Position,
+    ask_at: Time,
+    wait: Duration,
 }
 
 #[derive(Debug)]
@@ -38,7 +50,7 @@ pub struct Stream {
     /// Everything before it was delivered, passed or declared lost.
     pub(super) next: Position,
     /// The highest place that a signed packet or tip has shown.
-    shown: Position,
+    pub(super) shown: Position,
     /// Where the epoch before `next`'s was left.
     left: Option<Position>,
     links: BTreeMap<LinkId, Link>,
@@ -60,8 +72,12 @@ pub struct Stream {
     pub(super) heard: Heard,
     /// Where packets came for which there was no room: no MARK passes anything in it.
     denied: Option<(Position, Position)>,
-    /// The hole that links are given time to fill, and since when.
+    /// Whether what was denied was asked for again.
+    denied_asked: bool,
+    /// Below where links are given time to fill holes, and since when.
     waiting: Option<(Position, Time)>,
+    /// When to ask for what is wanted next once more.
+    stuck: Option<Stuck>,
     /// When the caller will tick; kept here for the caller.
     pub timer: Option<Time>,
 }
@@ -85,9 +101,11 @@ impl Stream {
             lost: Position::default(),
             tip: None,
             announced: None,
-            heard: Heard::since(next),
+            heard: Heard::starting(next),
             denied: None,
+            denied_asked: false,
             waiting: None,
+            stuck: None,
             timer: None,
         }
     }
@@ -97,9 +115,28 @@ impl Stream {
     }
 
     /// This link carries the stream.
-    pub fn link(&mut self, link: LinkId, selvedge: bool) {
-        self.links.entry(link).or_insert(Link { selvedge, shown: Position::default() });
+    pub fn link(&mut self, now: Time, link: LinkId, selvedge: bool) {
+        let fresh = || Link { selvedge, shown: Position::default(), moved: now, asked: false };
+        self.links.entry(link).or_insert_with(fresh);
         self.plain = self.links.values().all(|link| !link.selvedge);
+    }
+
+    /// Asks one link for what is wanted next, if it understands that.
+    pub fn ask(&mut self, id: LinkId, counters: &mut Counters, out: &mut Vec<Output>) {
+        if let Some(link) = self.links.get_mut(&id).filter(|link| link.selvedge) {
+            link.asked = true;
+            counters.asks += 1;
+            out.push(Output::Ask { link: id, ask: Ask { key: self.key, from: self.next } });
+        }
+    }
+
+    /// Asks all links, and later again if that does not help.
+    pub fn ask_all(&mut self, now: Time, counters: &mut Counters, out: &mut Vec<Output>) {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        links.into_iter().for_each(|id| self.ask(id, counters, out));
+        let again = |stuck: Stuck| (stuck.wait * 2).min(ASK_AGAIN_MAX);
+        let wait = self.stuck.filter(|stuck| stuck.at == self.next).map_or(ASK_AGAIN, again);
+        self.stuck = Some(Stuck { at: self.next, ask_at: now + wait, wait });
     }
 
     pub fn unlink(&mut self, link: LinkId) {
@@ -109,15 +146,29 @@ impl Stream {
         }
     }
 
-    fn shows(&mut self, link: LinkId, upto: Position) {
-        if let Some(link) = self.links.get_mut(&link) {
-            link.shown = link.shown.max(upto);
+    fn shows(&mut self, now: Time, link: LinkId, upto: Position) {
+        let further = |link: &&mut Link| link.shown < upto && !link.asked;
+        if let Some(link) = self.links.get_mut(&link).filter(further) {
+            (link.shown, link.moved) = (upto, now);
         }
     }
 
-    pub fn mark(&mut self, link: LinkId, mark: &Mark) {
-        self.link(link, true);
-        self.shows(link, mark.upto);
+    /// A link begins to answer what it was asked.
+    fn answered(&mut self, now: Time, id: LinkId, mark: &Mark) {
+        if mark.flags & Mark::UNKNOWN != 0 {
+            return self.unlink(id); // until it brings something of this stream after all
+        }
+        if let Some(link) = self.links.get_mut(&id) {
+            *link = Link { shown: mark.upto, moved: now, asked: false, ..*link };
+        }
+    }
+
+    pub fn mark(&mut self, now: Time, link: LinkId, mark: &Mark) {
+        self.link(now, link, true);
+        match mark.flags & Mark::ANSWER {
+            0 => self.shows(now, link, mark.upto),
+            _ => self.answered(now, link, mark),
+        }
         self.passed.add(mark.from.max(self.next), mark.upto);
     }
 
@@ -139,12 +190,12 @@ impl Stream {
         if self.plain {
             // Over such links nothing else will tell what lies between.
             self.passed.add(self.next, header.start());
-            self.shows(link, if packet.is_tip() { header.end() } else { header.start() });
+            self.shows(now, link, if packet.is_tip() { header.end() } else { header.start() });
         }
         if packet.is_tip() {
             return self.tip(trusted, counters);
         }
-        self.shows(link, header.start());
+        self.shows(now, link, header.start());
         if packet.last() < self.next {
             counters.duplicates += 1;
             return;
@@ -195,6 +246,7 @@ impl Stream {
     fn deny(&mut self, from: Position, upto: Position) {
         let (start, end) = self.denied.unwrap_or((from, upto));
         self.denied = Some((start.min(from), end.max(upto)));
+        self.denied_asked = false;
     }
 
     /// A packet of an epoch that this stream has left.
@@ -235,13 +287,44 @@ impl Stream {
                 break timer;
             }
         };
+        let asks = self.ask_again(now, counters, out);
         let next = self.next;
         let reached = |tip: &mut Trusted| tip.packet().header().end() <= next;
         if let Some(tip) = self.announced.take_if(reached) {
             self.compare(out);
             out.push(Output::Tip(tip));
         }
-        timer
+        earliest(timer, asks)
+    }
+
+    /// Asks for what was denied once there is room for it, and from time to time for what lies
+    /// before something signed and does not come; returns when that is due.
+    fn ask_again(
+        &mut self,
+        now: Time,
+        counters: &mut Counters,
+        out: &mut Vec<Output>,
+    ) -> Option<Time> {
+        if self.next >= self.shown {
+            self.stuck = None;
+            return None;
+        }
+        let has_room = self.denied.is_some_and(|(start, _)| start <= self.next);
+        if has_room && !self.denied_asked {
+            self.denied_asked = true;
+            self.ask_all(now, counters, out);
+        }
+        match self.stuck {
+            Some(stuck) if stuck.at == self.next && stuck.ask_at <= now => {
+                self.ask_all(now, counters, out);
+            }
+            Some(stuck) if stuck.at == self.next => {}
+            _ => {
+                let (at, ask_at, wait) = (self.next, now + ASK_AGAIN, ASK_AGAIN);
+                self.stuck = Some(Stuck { at, ask_at, wait });
+            }
+        }
+        self.stuck.map(|stuck| stuck.ask_at)
     }
 
     /// `next` lies in the commit that waits first: hand it over, if nothing of it is missing.
@@ -373,11 +456,10 @@ impl Stream {
     fn move_to(&mut self, next: Position) {
         if next.epoch != self.next.epoch {
             self.left = Some(self.next);
-            self.heard = Heard::since(next);
+            self.heard = Heard::starting(next);
         }
         self.next = next;
         self.shown = self.shown.max(next);
-        self.waiting = None;
         self.passed.forget_below(next);
         self.denied.take_if(|(_, upto)| *upto <= next);
     }
@@ -393,29 +475,38 @@ impl Stream {
             self.lost = self.lost.max(to);
         }
         let publisher = self.publisher.clone();
+        if from == Position::default() {
+            // Nothing was lost: this is the oldest that anyone holds.
+            out.push(Output::Started { key: self.key, publisher, at: to });
+            return;
+        }
         out.push(Output::Lost(Lost { key: self.key, publisher, from, to, reason }));
     }
 
     /// Whether the hole `from..to` may be closed now, how far, and why; else when to ask again.
     ///
-    /// A tip says what its publisher no longer holds; a link that has not come as far may still
-    /// bring it, and is given [`HOLE_PATIENCE`].
+    /// A tip says what its publisher no longer holds; a link that was asked and has not come as far
+    /// may still bring it. One that does not move for [`HOLE_PATIENCE`] is as good as none, unless
+    /// what links hold is the only evidence.
     fn close(
         &mut self,
         now: Time,
         from: Position,
         to: Position,
     ) -> Result<(Position, Reason), Option<Time>> {
-        let (limit, reason) = self.evidence(from).ok_or(None)?;
-        let to = to.min(limit);
-        if self.links.values().any(|link| link.shown < to) {
-            let since = match self.waiting {
-                Some((hole, since)) if hole == from => since,
-                _ => now,
-            };
-            self.waiting = Some((from, since));
-            if now < since + HOLE_PATIENCE {
-                return Err(Some(since + HOLE_PATIENCE));
+        let Evidence { upto, reason, signed } = self.evidence(from).ok_or(None)?;
+        let to = to.min(upto);
+        if !signed && self.links.is_empty() {
+            return Err(None);
+        }
+        let behind = self.links.values().filter(|link| link.shown < to);
+        if let Some(moved) = behind.map(|link| link.moved).max() {
+            let (below, since) =
+                self.waiting.filter(|(below, _)| to <= *below).unwrap_or((self.shown, now));
+            self.waiting = Some((below, since));
+            let due = since.max(moved) + HOLE_PATIENCE;
+            if !signed || now < due {
+                return Err(signed.then_some(due));
             }
         }
         Ok((to, reason))

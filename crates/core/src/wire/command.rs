@@ -1,4 +1,5 @@
-//! Commands after the handshake: RFC 37's own, and MARK between peers that both sent X-Selvedge.
+//! Commands after the handshake: RFC 37's own, and between peers that both sent X-Selvedge ASK,
+//! MARK and OFFER.
 //!
 //! A command is one frame whose body is a length-prefixed name and the command's data.
 
@@ -6,13 +7,16 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::frame::{COMMAND, FrameHeader, put_frame};
+use crate::seal::Sealed;
 use crate::{KeyId, Position};
 
 pub(super) const SUBSCRIBE: &[u8] = b"SUBSCRIBE";
 pub(super) const CANCEL: &[u8] = b"CANCEL";
 pub(super) const PING: &[u8] = b"PING";
 pub(super) const PONG: &[u8] = b"PONG";
+pub(super) const ASK: &[u8] = b"ASK";
 pub(super) const MARK: &[u8] = b"MARK";
+pub(super) const OFFER: &[u8] = b"OFFER";
 
 /// First byte of a single-frame message that subscribes, as spoken before ZMTP 3.1 (RFC 23).
 pub(super) const OLD_SUBSCRIBE: u8 = 1;
@@ -70,6 +74,58 @@ pub(super) fn split(body: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(len))
 }
 
+/// Send what matches of `key`, from `from` on and then live.
+///
+/// On the wire: `key_id u64 | from: epoch u64, seq u64`, little-endian; bytes after these are
+/// ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The stream.
+    pub key: KeyId,
+    /// The first number wanted; (0, 0): the oldest that is held.
+    pub from: Position,
+}
+
+impl Ask {
+    /// The whole command frame.
+    pub fn encode(&self) -> Bytes {
+        let Ask { key, from } = self;
+        command(ASK, &[&numbers([key.0, from.epoch, from.seq])])
+    }
+
+    /// From the data of an ASK command; `None` if it is too short.
+    pub fn parse(data: &[u8]) -> Option<Ask> {
+        let [key, epoch, seq] = read_numbers(data)?;
+        Some(Ask { key: KeyId(key), from: Position::new(epoch, seq) })
+    }
+}
+
+/// Hands a packet to a relay: the whole command frame, as the slices to write.
+///
+/// On the wire: the packet as it would be sent down, frame headers included. The relay answers each
+/// in order with a [`Mark`] that has [`Mark::JOURNALED`] or [`Mark::REFUSED`].
+pub fn offer(packet: &Sealed) -> Vec<Bytes> {
+    let mut head = Vec::with_capacity(9 + 1 + OFFER.len());
+    head.extend_from_slice(FrameHeader::new(COMMAND, 1 + OFFER.len() + packet.len()).as_ref());
+    head.push(OFFER.len() as u8);
+    head.extend_from_slice(OFFER);
+    core::iter::once(head.into()).chain(packet.wire.iter().cloned()).collect()
+}
+
+/// Numbers as they stand on the wire: little-endian, one after another.
+fn numbers<const N: usize>(numbers: [u64; N]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+}
+
+/// The numbers at the front of `data`, if it is long enough.
+fn read_numbers<const N: usize>(data: &[u8]) -> Option<[u64; N]> {
+    let mut numbers = [0; N];
+    for (number, field) in numbers.iter_mut().zip(data.get(..8 * N)?.chunks_exact(8)) {
+        *number = field.iter().rev().fold(0, |low, &byte| low << 8 | u64::from(byte));
+    }
+    Some(numbers)
+}
+
 /// Everything of `key` in [`from`, `upto`) that matches you was sent on this connection before.
 ///
 /// On the wire: `key_id u64 | from: epoch u64, seq u64 | upto: epoch u64, seq u64 | flags u8`,
@@ -89,12 +145,14 @@ pub struct Mark {
 impl Mark {
     /// An epoch inside the range ended uncleanly.
     pub const UNCLEAN: u8 = 1;
-    /// For the prefixes of an ASK with m > 0 only.
-    pub const ADDED: u8 = 2;
+    /// The answer to an ASK begins. Nothing is passed beyond what the range says.
+    pub const ANSWER: u8 = 2;
     /// The answer to an OFFER that was journaled.
     pub const JOURNALED: u8 = 4;
     /// The answer to an OFFER that was refused.
     pub const REFUSED: u8 = 8;
+    /// The answer to an ASK for a stream that is not known here.
+    pub const UNKNOWN: u8 = 16;
 
     /// Bytes of the fields.
     const LEN: usize = 41;
@@ -102,28 +160,18 @@ impl Mark {
     /// The whole command frame.
     pub fn encode(&self) -> Bytes {
         let Mark { key, from, upto, flags } = self;
-        let mut data = [0; Mark::LEN];
-        let numbers = [key.0, from.epoch, from.seq, upto.epoch, upto.seq];
-        for (field, number) in data.chunks_exact_mut(8).zip(numbers) {
-            field.copy_from_slice(&number.to_le_bytes());
-        }
-        data[Mark::LEN - 1] = *flags;
-        command(MARK, &[&data])
+        let fields = numbers([key.0, from.epoch, from.seq, upto.epoch, upto.seq]);
+        command(MARK, &[&fields, &[*flags]])
     }
 
     /// From the data of a MARK command; `None` if it is too short.
     pub fn parse(data: &[u8]) -> Option<Mark> {
-        let data = data.first_chunk::<{ Mark::LEN }>()?;
-        let mut numbers = [0; 5];
-        for (number, field) in numbers.iter_mut().zip(data.chunks_exact(8)) {
-            *number = field.iter().rev().fold(0, |low, &byte| low << 8 | u64::from(byte));
-        }
-        let [key, from_epoch, from_seq, upto_epoch, upto_seq] = numbers;
+        let [key, from_epoch, from_seq, upto_epoch, upto_seq] = read_numbers(data)?;
         Some(Mark {
             key: KeyId(key),
             from: Position::new(from_epoch, from_seq),
             upto: Position::new(upto_epoch, upto_seq),
-            flags: data[Mark::LEN - 1],
+            flags: *data.get(Mark::LEN - 1)?,
         })
     }
 }
@@ -146,6 +194,17 @@ mod tests {
         assert_eq!(Mark::parse(data), Some(mark));
         assert_eq!(Mark::parse(&[data, b"later"].concat()), Some(mark));
         assert_eq!(Mark::parse(&data[1..]), None);
+    }
+
+    #[test]
+    fn an_ask_reads_back_whatever_follows_its_fields() {
+        let ask = Ask { key: KeyId(7), from: Position::new(u64::MAX, 1) };
+        let frame = ask.encode();
+        let (name, data) = split(&frame[2..]).unwrap();
+        assert_eq!(name, ASK);
+        assert_eq!(Ask::parse(data), Some(ask));
+        assert_eq!(Ask::parse(&[data, b"later"].concat()), Some(ask));
+        assert_eq!(Ask::parse(&data[1..]), None);
     }
 
     #[test]

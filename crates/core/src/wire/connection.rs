@@ -4,17 +4,17 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use core::mem;
 
-use super::command::{self, Mark};
+use super::command::{self, Ask, Mark};
 use super::event::{Event, Fault, Ignored};
 use super::frame::{Announced, Ends, Frames, PARTS};
 use super::handshake::{self, Peer, Role};
 use crate::limits::{
-    BODY_BYTES, BODY_BYTES_HARD, COMMAND_BYTES, PACKET_BYTES, PING_CONTEXT_BYTES, SEAL_BYTES,
-    TOPIC_BYTES, UPSTREAM_FRAME_BYTES,
+    BODY_BYTES, BODY_BYTES_HARD, COMMAND_BYTES, OFFER_BYTES, PACKET_BYTES, PING_CONTEXT_BYTES,
+    SEAL_BYTES, TOPIC_BYTES, UPSTREAM_FRAME_BYTES,
 };
 
-/// What a subscriber accepts from a publisher. A publisher needs no choice: it accepts a
-/// subscription and nothing larger.
+/// What one side accepts from the other. A publisher accepts a subscription and nothing larger,
+/// unless it is a relay that takes offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest body; at most [`BODY_BYTES_HARD`]. A seal may have [`SEAL_BYTES`] in any case.
@@ -22,11 +22,14 @@ pub struct Limits {
     /// Largest message, frame headers included; at most [`PACKET_BYTES`]. This much may stand
     /// unread for one connection.
     pub packet_bytes: usize,
+    /// Largest command: [`COMMAND_BYTES`], or [`OFFER_BYTES`](crate::limits::OFFER_BYTES) where
+    /// offers are taken.
+    pub command_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { body_bytes: BODY_BYTES, packet_bytes: PACKET_BYTES }
+        Limits { body_bytes: BODY_BYTES, packet_bytes: PACKET_BYTES, command_bytes: COMMAND_BYTES }
     }
 }
 
@@ -37,6 +40,7 @@ pub struct Connection {
     role: Role,
     body_bytes: usize,
     packet_bytes: usize,
+    command_bytes: usize,
     stage: Stage,
     message: Partial,
     fault: Option<Fault>,
@@ -75,6 +79,7 @@ impl Connection {
             role,
             body_bytes,
             packet_bytes,
+            command_bytes: limits.command_bytes.min(OFFER_BYTES),
             stage: Stage::Greeting,
             message: Partial::default(),
             fault: None,
@@ -118,8 +123,8 @@ impl Connection {
         let Some(whole) = frame.whole(rest) else { return Ok(false) };
         if frame.command {
             self.message.set_aside(input);
-            let command = input.split_to(whole);
-            self.command(&command[frame.header..], out)?;
+            let command = input.split_to(whole).freeze();
+            self.command(&command.slice(frame.header..), out)?;
         } else {
             self.message.push(whole);
             if !frame.more {
@@ -142,7 +147,11 @@ impl Connection {
     fn check(&self, frame: &Announced) -> Result<(), Fault> {
         let over = |limit: usize| frame.body > limit as u64;
         if frame.command {
-            let (len, limit) = (frame.body, COMMAND_BYTES);
+            let limit = match self.stage {
+                Stage::Traffic { selvedge: true } => self.command_bytes,
+                _ => COMMAND_BYTES,
+            };
+            let len = frame.body;
             return if over(limit) { Err(Fault::CommandTooLarge { len, limit }) } else { Ok(()) };
         }
         if let Stage::Ready { .. } = self.stage {
@@ -161,13 +170,15 @@ impl Connection {
         Ok(())
     }
 
-    fn command(&mut self, body: &[u8], out: &mut Vec<Event>) -> Result<(), Fault> {
+    fn command(&mut self, body: &Bytes, out: &mut Vec<Event>) -> Result<(), Fault> {
         let (name, data) = command::split(body).ok_or(Fault::Nameless)?;
         if name == handshake::ERROR {
             return Err(handshake::read_error(data));
         }
         out.push(match self.stage {
-            Stage::Traffic { selvedge } => traffic(self.role, selvedge, name, data)?,
+            Stage::Traffic { selvedge } => {
+                traffic(self.role, selvedge, name, &body.slice_ref(data))?
+            }
             Stage::Ready { minor } if name == handshake::READY => {
                 let selvedge = handshake::read_ready(data, self.role)?;
                 self.stage = Stage::Traffic { selvedge };
@@ -195,12 +206,18 @@ impl Connection {
 }
 
 /// What a command after the handshake means to `role`.
-fn traffic(role: Role, selvedge: bool, name: &[u8], data: &[u8]) -> Result<Event, Fault> {
+fn traffic(role: Role, selvedge: bool, name: &[u8], data: &Bytes) -> Result<Event, Fault> {
     Ok(match (name, role) {
         (command::SUBSCRIBE, Role::Publisher) => subscription(data, Event::Subscribe),
         (command::CANCEL, Role::Publisher) => subscription(data, Event::Cancel),
         (command::MARK, Role::Subscriber) if selvedge => {
             Event::Mark(Mark::parse(data).ok_or(Fault::Mark)?)
+        }
+        (command::ASK, Role::Publisher) if selvedge => {
+            Event::Ask(Ask::parse(data).ok_or(Fault::Ask)?)
+        }
+        (command::OFFER, Role::Publisher) if selvedge => {
+            Event::Offer(Frames::parse(data.clone()).map_err(|_| Fault::Offer)?)
         }
         (command::PING, _) => match data.get(2..) {
             Some(context) if context.len() <= PING_CONTEXT_BYTES => {
@@ -209,9 +226,10 @@ fn traffic(role: Role, selvedge: bool, name: &[u8], data: &[u8]) -> Result<Event
             _ => return Err(Fault::Ping),
         },
         (command::PONG, _) => Event::Pong,
-        (command::SUBSCRIBE | command::CANCEL | command::MARK, _) => {
-            Event::Ignored(Ignored::Misdirected)
-        }
+        (
+            command::SUBSCRIBE | command::CANCEL | command::ASK | command::MARK | command::OFFER,
+            _,
+        ) => Event::Ignored(Ignored::Misdirected),
         _ => Event::Ignored(Ignored::UnknownCommand),
     })
 }
@@ -352,7 +370,8 @@ mod tests {
 
     #[test]
     fn limits_cannot_be_configured_beyond_the_hard_ones() {
-        let limits = Limits { body_bytes: usize::MAX, packet_bytes: usize::MAX };
+        let limits =
+            Limits { body_bytes: usize::MAX, packet_bytes: usize::MAX, ..Limits::default() };
         let connection = Connection::new(Role::Subscriber, limits);
         assert_eq!(connection.body_bytes, BODY_BYTES_HARD);
         assert_eq!(connection.packet_bytes, PACKET_BYTES);
@@ -395,14 +414,17 @@ mod tests {
 
     #[test]
     fn a_mark_counts_only_from_a_peer_that_sent_x_selvedge() {
-        let data = [1; 41];
+        let data = Bytes::from_static(&[1; 41]);
         assert_eq!(
             traffic(Role::Subscriber, false, command::MARK, &data),
             Ok(Event::Ignored(Ignored::Misdirected))
         );
         let mark = Mark::parse(&data).unwrap();
         assert_eq!(traffic(Role::Subscriber, true, command::MARK, &data), Ok(Event::Mark(mark)));
-        assert_eq!(traffic(Role::Subscriber, true, command::MARK, &data[1..]), Err(Fault::Mark));
+        assert_eq!(
+            traffic(Role::Subscriber, true, command::MARK, &data.slice(1..)),
+            Err(Fault::Mark)
+        );
     }
 
     #[test]

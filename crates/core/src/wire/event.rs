@@ -3,7 +3,7 @@
 use alloc::string::String;
 use bytes::Bytes;
 
-use super::command::Mark;
+use super::command::{Ask, Mark};
 use super::frame::Frames;
 use super::handshake::Peer;
 
@@ -27,6 +27,11 @@ pub enum Event {
     Pong,
     /// To a subscriber from a peer that sent X-Selvedge.
     Mark(Mark),
+    /// To a publisher from a peer that sent X-Selvedge.
+    Ask(Ask),
+    /// To a relay that takes offers, from a peer that sent X-Selvedge: a message, which may be a
+    /// packet.
+    Offer(Frames),
     /// Dropped, for a counter; the connection goes on.
     Ignored(Ignored),
 }
@@ -108,4 +113,10 @@ pub enum Fault {
     /// MARK without all of its fields.
     #[error("a MARK is too short")]
     Mark,
+    /// ASK without all of its fields.
+    #[error("an ASK is too short")]
+    Ask,
+    /// OFFER of something else than one message.
+    #[error("an OFFER holds something else than one message")]
+    Offer,
 }

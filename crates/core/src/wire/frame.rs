@@ -106,6 +106,14 @@ impl fmt::Debug for Frames {
     }
 }
 
+/// The body of the first frame of a message that was whole once, sharing its buffer; `None` if
+/// there is none.
+pub fn first_frame(message: &Bytes) -> Option<Bytes> {
+    let frame = Announced::read(message).ok()??;
+    let whole = frame.whole(message)?;
+    Some(message.slice(frame.header..whole))
+}
+
 /// The flags and length that stand before a body: 2 bytes, or 9 for a body over 255 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {

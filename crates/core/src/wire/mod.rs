@@ -14,9 +14,9 @@ mod frame;
 mod handshake;
 mod interest;
 
-pub use command::{Mark, cancel, ping, pong, subscribe};
+pub use command::{Ask, Mark, cancel, offer, ping, pong, subscribe};
 pub use connection::{Connection, Limits};
 pub use event::{Event, Fault, Ignored};
-pub use frame::{FrameHeader, Frames, NotOneMessage, header, put_frame};
+pub use frame::{FrameHeader, Frames, NotOneMessage, first_frame, header, put_frame};
 pub use handshake::{Peer, Role, greeting, ready};
 pub use interest::{Full, Interest, matches};

@@ -12,7 +12,7 @@ use selvedge_core::limits::{HANDSHAKE, PING_AFTER, PINGS_MISSED, RECONNECT_MAX, 
 use selvedge_core::open::{Blame, Budget};
 use selvedge_core::subscriber::LinkId;
 use selvedge_core::topic::Name;
-use selvedge_core::wire::{self, Connection, Event, Fault, Limits, Peer, Role};
+use selvedge_core::wire::{self, Ask, Connection, Event, Fault, Limits, Peer, Role};
 use tokio::sync::{mpsc, watch};
 
 use super::door::{Door, Refused};
@@ -31,6 +31,8 @@ pub struct Runner {
     pub plan: watch::Receiver<Plan>,
     pub door: Arc<Door>,
     pub said: mpsc::Sender<(Name, LinkId, Said)>,
+    /// What to ask, and over which connection.
+    pub asks: mpsc::UnboundedReceiver<(LinkId, Ask)>,
     pub body_bytes: usize,
     pub notices: Notices,
     pub counters: Arc<LinkCounters>,
@@ -119,7 +121,7 @@ impl Runner {
                 }
             }
             // Full jitter: many subscribers of one publisher do not come back at once.
-            let wait = delay.mul_f64(random_fraction());
+            let wait = delay.mul_f64(crate::random_fraction());
             tokio::select! {
                 () = tokio::time::sleep(wait) => delay = (delay * 2).min(RECONNECT_MAX),
                 changed = self.plan.changed() => match changed {
@@ -253,13 +255,16 @@ impl Link<'_> {
         loop {
             let mut plan = self.runner.plan.clone();
             tokio::select! {
-                read = self.read() => {
-                    read?;
+                read = self.buffer.fill(&self.stream) => {
+                    if read? == 0 {
+                        return Err(Ended::Closed);
+                    }
                     (pinged, silent_until) = (0, self.silence());
                     let fault = self.connection.handle(self.buffer.bytes(), &mut self.events);
                     self.take().await?;
                     fault?;
                 }
+                Some((link, ask)) = self.runner.asks.recv() => self.ask(link, ask).await?,
                 () = tokio::time::sleep_until(silent_until) => {
                     let answers = self.peer.minor >= 1 || self.peer.selvedge;
                     silent_until = self.silence();
@@ -282,6 +287,19 @@ impl Link<'_> {
                 }
             }
         }
+    }
+
+    /// Asks for what is wanted: all that waits to be asked on this connection, in one write.
+    async fn ask(&mut self, link: LinkId, ask: Ask) -> Result<(), Ended> {
+        let mut bytes = Vec::new();
+        let mut next = Some((link, ask));
+        while let Some((link, ask)) = next {
+            if link == self.id {
+                bytes.extend_from_slice(&ask.encode());
+            }
+            next = self.runner.asks.try_recv().ok();
+        }
+        Ok(self.stream.write_all(bytes.into()).await?)
     }
 
     fn silence(&self) -> tokio::time::Instant {
@@ -316,7 +334,7 @@ impl Link<'_> {
                 Event::Mark(mark) => {
                     let publisher = directory.speaker(mark.key).map(|speaker| &speaker.name);
                     let plan = self.runner.plan.borrow();
-                    if publisher.is_ok_and(|name| plan.streams.contains(name)) {
+                    if publisher.is_ok_and(|name| plan.believed.contains(name)) {
                         items.push(Item::Mark(mark));
                     } else {
                         self.runner.counters.mark_ignored();
@@ -328,6 +346,8 @@ impl Link<'_> {
                 | Event::Ready(_)
                 | Event::Subscribe(_)
                 | Event::Cancel(_)
+                | Event::Ask(_)
+                | Event::Offer(_)
                 | Event::Pong
                 | Event::Ignored(_) => {}
             }
@@ -360,9 +380,4 @@ impl Link<'_> {
         }
         (self.peer.selvedge && why.blame() == Blame::Link).then_some(why)
     }
-}
-
-/// Uniform in 0..1. Without randomness from the system, half.
-fn random_fraction() -> f64 {
-    getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX))
 }

@@ -9,23 +9,28 @@ mod link;
 mod notice;
 mod plan;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use selvedge_core::directory::Directory;
 use selvedge_core::limits::BODY_BYTES;
-use selvedge_core::open::Trusted;
+use selvedge_core::open::{Budget, Refusal, Trusted};
+use selvedge_core::seal::Packet;
 use selvedge_core::subscriber::{self, Input, LinkId, Output};
 use selvedge_core::topic::{Name, Pattern};
-use selvedge_core::wire::Mark;
+use selvedge_core::wire::{Ask, Frames, Mark};
+use selvedge_core::{KeyId, Position};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
 use crate::counters::LinkCounters;
-use door::Door;
+use door::{Door, Refused};
 pub use notice::{Notice, Notices};
 use plan::Plan;
+
+/// Links that are peers of an outlet: their names do not meet those of links that were dialled.
+pub const OFFERING: u64 = 1 << 63;
 
 /// Batches from links that may wait for the inlet; each is at most what one read brought.
 const BATCHES: usize = 64;
@@ -41,6 +46,10 @@ pub struct Options {
     pub via: Vec<Name>,
     /// Connect to services themselves. Without it, `via` is the only way.
     pub direct: bool,
+    /// Where streams begin that are not heard yet.
+    pub begin: BTreeMap<KeyId, Start>,
+    /// Where all others begin.
+    pub others: Start,
     /// A relay's own name: it does not connect to itself.
     pub myself: Option<Name>,
     /// Largest body that is accepted, up to 16 MiB.
@@ -56,11 +65,36 @@ impl Default for Options {
             from: Vec::new(),
             via: Vec::new(),
             direct: true,
+            begin: BTreeMap::new(),
+            others: Start::Now,
             myself: None,
             body_bytes: BODY_BYTES,
             notices: Notices::default(),
         }
     }
+}
+
+/// Where a stream begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With what is said from now on.
+    #[default]
+    Now,
+    /// With the oldest that anyone holds.
+    Oldest,
+    /// At this place: all before it was handled.
+    At(Position),
+}
+
+/// What an offered packet is part of: a commit with the numbers `from..upto`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// The stream.
+    pub key: KeyId,
+    /// The first number.
+    pub from: Position,
+    /// The first number after it.
+    pub upto: Position,
 }
 
 /// What a link tells the inlet, in the order in which it came.
@@ -87,6 +121,7 @@ enum Item {
 #[derive(Debug)]
 struct Link {
     plan: watch::Sender<Plan>,
+    asks: mpsc::UnboundedSender<(LinkId, Ask)>,
     _task: AbortOnDropHandle<()>,
     current: Option<LinkId>,
 }
@@ -104,6 +139,10 @@ pub struct Inlet {
     said: mpsc::Sender<(Name, LinkId, Said)>,
     events: mpsc::Receiver<(Name, LinkId, Said)>,
     counters: Arc<LinkCounters>,
+    /// Peers of the outlet that offer packets.
+    offering: BTreeSet<LinkId>,
+    /// The links were changed; the machine does not know yet.
+    stale: bool,
 }
 
 impl Inlet {
@@ -123,14 +162,21 @@ impl Inlet {
             said,
             events,
             counters,
+            offering: BTreeSet::new(),
+            stale: false,
         };
         inlet.connect();
+        inlet.begin(&mut Vec::new()); // no link is up that could be asked
         inlet
     }
 
     /// Waits for links, the directory or a deadline, and pushes what the machine makes of it.
     /// Cancel safe.
     pub async fn turn(&mut self, out: &mut Vec<Output>) {
+        if std::mem::take(&mut self.stale) {
+            self.replan(out);
+            return self.learn(out);
+        }
         let deadline = self.machine.deadline();
         let (mut batch, mut due) = (Vec::new(), false);
         tokio::select! {
@@ -160,11 +206,64 @@ impl Inlet {
         self.learn(out);
     }
 
+    /// Takes a packet that a peer offers, through the same door and the same machine as any other.
+    ///
+    /// # Errors
+    /// [`Refusal`]; what was delivered before is no error.
+    pub fn offer(
+        &mut self,
+        link: LinkId,
+        frames: Frames,
+        out: &mut Vec<Output>,
+    ) -> Result<Offered, Refusal> {
+        let now = self.clock.now();
+        if self.offering.insert(link) {
+            self.machine.handle(now, Input::LinkUp { link, selvedge: true }, out);
+        }
+        let packet = Packet::parse(frames.clone())?;
+        let header = *packet.header();
+        let offered = Offered { key: header.key, from: header.start(), upto: header.end() };
+        let mut budget = Budget::default();
+        let trusted = match self.door.open(frames, &self.directory, &mut budget, now.time) {
+            Ok((trusted, _)) => trusted,
+            Err(Refused { why: Refusal::Duplicate, .. }) => return Ok(offered),
+            Err(refused) => return Err(refused.why),
+        };
+        let is_tip = trusted.packet().is_tip();
+        let publisher = trusted.publisher().clone();
+        // It is offered by who said it: its age does not matter.
+        self.begin_at(header.key, &publisher, Start::Oldest, out);
+        self.machine.handle(now, Input::Packet { link, trusted }, out);
+        if is_tip {
+            // What lies before its oldest does not come over this connection.
+            let (key, upto) = (header.key, header.end());
+            let mark = Mark { key, from: upto, upto, flags: 0 };
+            self.machine.handle(now, Input::Mark { link, mark }, out);
+        }
+        self.learn(out);
+        Ok(offered)
+    }
+
+    /// A peer that offered something is gone.
+    pub fn offered(&mut self, link: LinkId, out: &mut Vec<Output>) {
+        if self.offering.remove(&link) {
+            self.machine.handle(self.clock.now(), Input::LinkDown(link), out);
+            self.learn(out);
+        }
+    }
+
+    /// Before which place everything of a stream was handed over, passed or declared lost.
+    pub fn position(&self, key: KeyId) -> Option<Position> {
+        self.machine.position(key)
+    }
+
     /// From now on wants the topics of these patterns.
     pub fn want(&mut self, patterns: Vec<Pattern>) {
         self.machine.want(patterns.clone());
         self.options.patterns = patterns;
         self.connect();
+        // What was not wanted so far begins, and is asked for, with the next turn.
+        self.stale = true;
     }
 
     /// What happened on links so far.
@@ -193,18 +292,66 @@ impl Inlet {
         });
         for (name, plan) in plans {
             let (sender, plan) = watch::channel(plan);
+            let (asks, asked) = mpsc::unbounded_channel();
             let link = link::Runner {
                 name: name.clone(),
                 plan,
                 door: self.door.clone(),
                 said: self.said.clone(),
+                asks: asked,
                 body_bytes: self.options.body_bytes,
                 notices: self.options.notices.clone(),
                 counters: self.counters.clone(),
             };
             let task = AbortOnDropHandle::new(tokio::spawn(link.run()));
-            self.links.insert(name, Link { plan: sender, _task: task, current: None });
+            self.links.insert(name, Link { plan: sender, asks, _task: task, current: None });
         }
+    }
+
+    /// Begins the streams that are to begin elsewhere than now.
+    fn begin(&mut self, out: &mut Vec<Output>) {
+        let names: BTreeSet<Name> =
+            self.links.values().flat_map(|link| link.plan.borrow().brings.clone()).collect();
+        for publisher in names {
+            for key in self.keys(&publisher) {
+                self.begin_at(key, &publisher, self.options.others, out);
+            }
+        }
+    }
+
+    /// Begins a stream, unless it is heard already: where the options say, else at `start`.
+    fn begin_at(&mut self, key: KeyId, publisher: &Name, start: Start, out: &mut Vec<Output>) {
+        let at = match self.options.begin.get(&key).copied().unwrap_or(start) {
+            Start::Now => return,
+            Start::Oldest => Position::default(),
+            Start::At(at) => at,
+        };
+        if self.machine.position(key).is_none() {
+            let publisher = publisher.clone();
+            self.machine.handle(self.clock.now(), Input::Begin { key, publisher, at }, out);
+            self.door.learn([(key, Some(at))].into_iter());
+        }
+    }
+
+    /// Tells the machine what a link can bring.
+    fn carries(&mut self, link: &Name, out: &mut Vec<Output>) {
+        let Some(link) = self.links.get(link) else { return };
+        let Some(id) = link.current else { return };
+        let keys = link.plan.borrow().brings.iter().flat_map(|name| self.keys(name)).collect();
+        self.machine.handle(self.clock.now(), Input::Carries { link: id, keys }, out);
+    }
+
+    /// The directory or the plans have changed.
+    fn replan(&mut self, out: &mut Vec<Output>) {
+        self.begin(out);
+        let names: Vec<Name> = self.links.keys().cloned().collect();
+        names.iter().for_each(|name| self.carries(name, out));
+    }
+
+    /// The keys that the directory lists for a service.
+    fn keys(&self, name: &Name) -> Vec<KeyId> {
+        let service = self.directory.service(name.as_str());
+        service.map(|s| s.keys.iter().map(|key| key.id()).collect()).unwrap_or_default()
     }
 
     fn directory_changed(&mut self, out: &mut Vec<Output>) {
@@ -218,12 +365,29 @@ impl Inlet {
                 self.machine.handle(now, Input::LinkDown(link), out);
             }
         }
-        let keys: Vec<_> = self.machine.positions().map(|(key, _)| key).collect();
-        for key in keys {
+        let streams: Vec<_> = self.machine.positions().collect();
+        for (key, at) in streams {
             if let Err(why) = self.directory.speaker(key) {
                 let revoked = why == selvedge_core::directory::NoSpeaker::Revoked;
+                let before = out.len();
                 self.machine.handle(now, Input::Removed { key, revoked }, out);
+                self.leave(key, at, &out[before..]);
             }
+        }
+        self.replan(out);
+    }
+
+    /// A stream that was asked for goes on where it was left, should it come back.
+    fn leave(&mut self, key: KeyId, at: Position, left: &[Output]) {
+        let reached = left.iter().map(|output| match output {
+            Output::Deliver(delivery) => delivery.header.end(),
+            Output::Lost(lost) => lost.to,
+            _ => at,
+        });
+        let start = Start::At(reached.fold(at, Position::max));
+        let begin = &mut self.options.begin;
+        if self.options.others != Start::Now || begin.contains_key(&key) {
+            begin.insert(key, start);
         }
     }
 
@@ -234,6 +398,7 @@ impl Inlet {
             Said::Up { selvedge } => {
                 link.current = Some(id);
                 self.machine.handle(now, Input::LinkUp { link: id, selvedge }, out);
+                self.carries(&name, out);
             }
             Said::Down => {
                 link.current = None;
@@ -277,6 +442,13 @@ impl Inlet {
                     moved.push(lost.key);
                 }
                 Output::Tip(_) => {}
+                Output::Ask { link: id, ask } => {
+                    let link = self.links.values().find(|link| link.current == Some(*id));
+                    if let Some(link) = link {
+                        let _ = link.asks.send((*id, *ask)); // it may be gone
+                    }
+                    return false;
+                }
                 Output::Superseded { publisher, epoch, .. } => {
                     let (publisher, epoch) = (publisher.clone(), *epoch);
                     self.options.notices.tell(Notice::Superseded { publisher, epoch });

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use selvedge_core::directory::{Directory, Endpoint, Relay, Service};
+use selvedge_core::directory::{Directory, Endpoint, Relay, Service, Via};
 use selvedge_core::topic::{Name, Pattern, Topic};
 
 use super::Options;
@@ -18,8 +18,10 @@ pub struct Plan {
     pub endpoints: Vec<Endpoint>,
     /// What to subscribe to, on the wire.
     pub prefixes: BTreeSet<Bytes>,
+    /// Who can be heard over this link.
+    pub brings: BTreeSet<Name>,
     /// Whose MARKs this link is believed: those of whom it carries all that is wanted.
-    pub streams: BTreeSet<Name>,
+    pub believed: BTreeSet<Name>,
 }
 
 /// The links that `options` call for, by the name of the service or relay.
@@ -27,33 +29,44 @@ pub fn plans(directory: &Directory, options: &Options) -> BTreeMap<Name, Plan> {
     let mut plans = BTreeMap::new();
     let wanted: Vec<(&Name, &Service)> =
         directory.services().filter(|(name, service)| matters(name, service, options)).collect();
-    if options.direct {
-        for (name, service) in wanted.iter().filter(|(_, service)| !service.endpoints.is_empty()) {
-            let streams = BTreeSet::from([(*name).clone()]);
-            let prefixes = prefixes(&options.patterns, &streams);
-            plans.insert(
-                (*name).clone(),
-                Plan { endpoints: service.endpoints.clone(), prefixes, streams },
-            );
-        }
+    for (name, service) in wanted.iter().filter(|(_, service)| is_direct(service, options)) {
+        let brings = BTreeSet::from([(*name).clone()]);
+        let prefixes = prefixes(&options.patterns, &brings);
+        let (endpoints, believed) = (service.endpoints.clone(), brings.clone());
+        plans.insert((*name).clone(), Plan { endpoints, prefixes, brings, believed });
     }
     for (name, relay) in directory.relays() {
-        let chosen = options.via.contains(name);
-        // Without a word about relays, they are the way to those that have no endpoint.
-        let implied = options.via.is_empty() && options.direct;
-        if options.myself.as_ref() == Some(name) || !(chosen || implied) {
-            continue;
+        let goes = |(_, service): &&(&Name, &Service)| {
+            is_through(name, service, options) && carries(relay, service)
+        };
+        let behind: Vec<(&Name, &Service)> = wanted.iter().filter(goes).copied().collect();
+        if !behind.is_empty() && !relay.endpoints.is_empty() {
+            plans.insert(name.clone(), through(name, relay, &behind, options));
         }
-        let behind = wanted.iter().filter(|(_, service)| {
-            (chosen || service.endpoints.is_empty()) && carries(relay, service)
-        });
-        let behind: Vec<(&Name, &Service)> = behind.copied().collect();
-        if behind.is_empty() || relay.endpoints.is_empty() {
-            continue;
-        }
-        plans.insert(name.clone(), through(relay, &behind, chosen, options));
     }
     plans
+}
+
+/// Whether to connect to the service itself.
+fn is_direct(service: &Service, options: &Options) -> bool {
+    let preferred = service.prefer.is_empty() || service.prefer.contains(&Via::Direct);
+    let asked = preferred || options.myself.is_some() || !options.via.is_empty();
+    options.direct && asked && !service.endpoints.is_empty()
+}
+
+/// Whether to hear the service through this relay: if somebody said so here, else if the directory
+/// does, else if there is no other way.
+fn is_through(relay: &Name, service: &Service, options: &Options) -> bool {
+    if options.myself.as_ref() == Some(relay) {
+        return false;
+    }
+    if !options.via.is_empty() || options.myself.is_some() {
+        return options.via.contains(relay);
+    }
+    match service.prefer.is_empty() {
+        true => service.endpoints.is_empty(),
+        false => service.prefer.contains(&Via::Relay(relay.clone())),
+    }
 }
 
 /// Whether the service may say anything that is wanted.
@@ -67,21 +80,29 @@ fn carries(relay: &Relay, service: &Service) -> bool {
     relay.carries.iter().any(|carried| service.topics.iter().any(|topic| topic.intersects(carried)))
 }
 
-fn through(relay: &Relay, behind: &[(&Name, &Service)], chosen: bool, options: &Options) -> Plan {
-    let names: BTreeSet<Name> = behind.iter().map(|(name, _)| (*name).clone()).collect();
-    let covers = |wanted: &Pattern| relay.carries.iter().any(|carried| carried.covers(wanted));
-    // Where the relay is the only way, what it carries is all there is.
-    let only_way = !options.direct;
-    let streams = match only_way || options.patterns.iter().all(covers) {
-        true => names.clone(),
-        false => BTreeSet::new(),
-    };
-    let patterns = match chosen {
+fn through(name: &Name, relay: &Relay, behind: &[(&Name, &Service)], options: &Options) -> Plan {
+    let brings: BTreeSet<Name> = behind.iter().map(|(name, _)| (*name).clone()).collect();
+    // Where relays are the only way, what they carry is all there is.
+    let all = |service: &Service| !options.direct || carries_all(relay, service, options);
+    let believed = behind.iter().filter(|(_, service)| all(service));
+    let believed = believed.map(|(name, _)| (*name).clone()).collect();
+    let patterns = match options.via.contains(name) {
         true => options.patterns.clone(),
-        // Only what those without an endpoint say: all else comes directly.
+        // Only what those say that are heard through it: all else comes directly.
         false => narrowed(&options.patterns, behind),
     };
-    Plan { endpoints: relay.endpoints.clone(), prefixes: prefixes(&patterns, &names), streams }
+    let prefixes = prefixes(&patterns, &brings);
+    Plan { endpoints: relay.endpoints.clone(), prefixes, brings, believed }
+}
+
+/// Whether the relay carries everything that is wanted of the service.
+fn carries_all(relay: &Relay, service: &Service, options: &Options) -> bool {
+    let covered = |pattern: &Pattern| relay.carries.iter().any(|carried| carried.covers(pattern));
+    let mut said = service.topics.iter();
+    said.all(|said| {
+        let mut wanted = options.patterns.iter().filter(|wanted| wanted.intersects(said));
+        covered(said) || wanted.all(covered)
+    })
 }
 
 /// The narrower pattern of each pair of a wanted one and one that a service may say.
@@ -168,21 +189,21 @@ mod tests {
 
     #[test]
     fn a_relay_is_the_way_to_a_service_without_an_endpoint() {
-        assert_eq!(wanted(&["a.#"], &[], true)["edge"].streams.len(), 1);
+        assert_eq!(wanted(&["a.#"], &[], true)["edge"].believed.len(), 1);
         let plans = wanted(&["#"], &[], true);
         assert_eq!(names(&plans), ["edge", "web"]);
         let edge = &plans["edge"];
         let prefixes: Vec<&[u8]> = edge.prefixes.iter().map(|p| &p[..]).collect();
         assert_eq!(prefixes, [&b"$tip.hook"[..], b"a.hook"]);
-        // "#" is more than it carries, so what it passes is not believed.
-        assert!(edge.streams.is_empty());
+        // "#" is more than it carries, and yet all that this service may say.
+        assert_eq!(edge.believed.len(), 1);
     }
 
     #[test]
     fn via_alone_means_the_relay_and_nobody_else() {
         let plans = wanted(&["#"], &["edge"], false);
         assert_eq!(names(&plans), ["edge"]);
-        assert_eq!(plans["edge"].streams.len(), 2);
+        assert_eq!(plans["edge"].believed.len(), 2);
     }
 
     #[test]

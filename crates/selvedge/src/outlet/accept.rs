@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use selvedge_core::fanout::PeerId;
 use selvedge_core::limits::{HANDSHAKES, HANDSHAKES_PER_ADDRESS};
+use selvedge_core::wire::Limits;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -55,6 +56,7 @@ impl Drop for Slot {
 /// Accepts until it is dropped. A stranger beyond the bounds is turned away at once and counted.
 pub(super) async fn run(
     listener: Listener,
+    limits: Limits,
     events: mpsc::Sender<(PeerId, Said)>,
     counters: Arc<PeerCounters>,
 ) {
@@ -73,7 +75,7 @@ pub(super) async fn run(
                     last += 1;
                     let id = PeerId(last);
                     let (events, counters) = (events.clone(), counters.clone());
-                    strangers.spawn(peer::greet(id, stream, slot, events, counters));
+                    strangers.spawn(peer::greet(id, stream, slot, limits, events, counters));
                 }
                 // Out of descriptors or memory: others keep what they have, we try again.
                 Err(error) => {

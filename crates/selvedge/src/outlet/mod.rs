@@ -6,19 +6,23 @@
 mod accept;
 mod peer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use selvedge_core::fanout::{self, FanOut, PeerId};
+use selvedge_core::limits::OFFER_BYTES;
 use selvedge_core::seal::Commit;
 use selvedge_core::topic::Topic;
+use selvedge_core::wire::{self, Frames, Ignored, Limits, Mark};
 use selvedge_core::{KeyId, Position};
+use selvedge_journal::Reader;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
 use crate::counters::PeerCounters;
+use crate::journal::{self, Step};
 use crate::net::{Listener, Progress, Stream, Unwritten};
 use peer::Said;
 
@@ -28,15 +32,40 @@ const EVENTS: usize = 1_024;
 /// How long connections may take to end after the last byte.
 const GOODBYE: Duration = Duration::from_millis(500);
 
+/// What an outlet is to do beside sending on.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Bounds of the queues.
+    pub queues: fanout::Config,
+    /// What peers missed is read from here.
+    pub journal: Option<Reader>,
+    /// Whether to take packets from peers: see [`Outlet::offers`].
+    pub offers: bool,
+}
+
+/// What a peer offers.
+#[derive(Debug)]
+pub enum Offer {
+    /// A message, which may be a packet.
+    Packet(PeerId, Frames),
+    /// One that offered something is gone.
+    Gone(PeerId),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Outlet {
     fan_out: FanOut,
     clock: Clock,
     peers: BTreeMap<PeerId, Handle>,
+    said: mpsc::Sender<(PeerId, Said)>,
     events: mpsc::Receiver<(PeerId, Said)>,
+    journal: Option<Reader>,
     effects: Vec<fanout::Output>,
     tips_wanted: Vec<KeyId>,
+    takes_offers: bool,
+    offers: Vec<Offer>,
+    offering: BTreeSet<PeerId>,
     counters: Arc<PeerCounters>,
     accepting: AbortOnDropHandle<()>,
 }
@@ -51,19 +80,40 @@ struct Handle {
 
 impl Outlet {
     /// Serves whoever connects to `listener`. Must be called within a tokio runtime.
-    pub fn new(listener: Listener, config: fanout::Config) -> Outlet {
+    pub fn new(listener: Listener, options: Options) -> Outlet {
+        let Options { queues, journal, offers } = options;
         let (said, events) = mpsc::channel(EVENTS);
+        let config = fanout::Config { journal: journal.is_some(), ..queues };
+        let limits = match offers {
+            true => Limits { command_bytes: OFFER_BYTES, ..Limits::default() },
+            false => Limits::default(),
+        };
         let counters = Arc::new(PeerCounters::default());
-        let accepting = tokio::spawn(accept::run(listener, said, counters.clone()));
+        let accepting = tokio::spawn(accept::run(listener, limits, said.clone(), counters.clone()));
         Outlet {
             fan_out: FanOut::new(config),
             clock: Clock::new(),
             peers: BTreeMap::new(),
+            said,
             events,
+            journal,
             effects: Vec::new(),
             tips_wanted: Vec::new(),
+            takes_offers: offers,
+            offers: Vec::new(),
+            offering: BTreeSet::new(),
             counters,
             accepting: AbortOnDropHandle::new(accepting),
+        }
+    }
+
+    /// Does one step.
+    pub fn step(&mut self, step: &Step) {
+        match step {
+            Step::Commit { commit, .. } => self.send(commit),
+            Step::Passed { key, upto } => self.passed(*key, *upto),
+            Step::Gone { key, upto } => self.gone(*key, *upto),
+            Step::Sync => {}
         }
     }
 
@@ -100,6 +150,16 @@ impl Outlet {
         std::mem::take(&mut self.tips_wanted).into_iter()
     }
 
+    /// What peers have offered, in order. Answer each packet with [`Outlet::answer`].
+    pub fn offers(&mut self) -> Vec<Offer> {
+        std::mem::take(&mut self.offers)
+    }
+
+    /// Answers an offer.
+    pub fn answer(&mut self, peer: PeerId, mark: &Mark) {
+        self.handle(fanout::Input::Reply { peer, frame: mark.encode() });
+    }
+
     /// Messages that wait for some peer, once per peer.
     pub fn waiting(&self) -> u64 {
         self.fan_out.waiting()
@@ -130,7 +190,7 @@ impl Outlet {
             drop(handle.rest); // tells the task to end the connection in order
             tasks.push(handle.task);
         }
-        drop(self.events);
+        drop((self.said, self.events));
         let all = async {
             for task in &mut tasks {
                 let _ = task.await; // a cancelled task is as good as an ended one
@@ -141,6 +201,7 @@ impl Outlet {
 
     fn said(&mut self, peer: PeerId, said: Said) {
         let input = match said {
+            Said::Answer(answer) => fanout::Input::Answer(answer),
             Said::Connected { stream, selvedge, rest, task } => {
                 self.peers.insert(peer, Handle { stream, rest, task });
                 fanout::Input::Connected { peer, selvedge }
@@ -148,14 +209,27 @@ impl Outlet {
             _ if !self.peers.contains_key(&peer) => return, // closed by us before
             Said::Subscribe(prefix) => fanout::Input::Subscribe { peer, prefix },
             Said::Cancel(prefix) => fanout::Input::Cancel { peer, prefix },
-            Said::Ping(context) => fanout::Input::Ping { peer, context },
+            Said::Ask(ask) => fanout::Input::Ask { peer, ask },
+            Said::Ping(context) => fanout::Input::Reply { peer, frame: wire::pong(&context) },
             Said::Wrote { done } => fanout::Input::Wrote { peer, done },
+            Said::Offer(frames) => return self.offered(peer, frames),
             Said::Gone => {
                 self.peers.remove(&peer);
+                if self.offering.remove(&peer) {
+                    self.offers.push(Offer::Gone(peer));
+                }
                 fanout::Input::Disconnected(peer)
             }
         };
         self.handle(input);
+    }
+
+    fn offered(&mut self, peer: PeerId, frames: Frames) {
+        if !self.takes_offers {
+            return self.counters.ignored(Ignored::Misdirected);
+        }
+        self.offering.insert(peer);
+        self.offers.push(Offer::Packet(peer, frames));
     }
 
     fn handle(&mut self, input: fanout::Input<'_>) {
@@ -164,6 +238,7 @@ impl Outlet {
         while let Some(effect) = effects.pop() {
             match effect {
                 fanout::Output::Write { peer, slices } => self.write(peer, slices, &mut effects),
+                fanout::Output::Read { peer, key, from, upto } => self.read(peer, key, from, upto),
                 fanout::Output::TipWanted(key) => self.tips_wanted.push(key),
                 fanout::Output::Close { peer, why } => {
                     tracing::warn!(peer = peer.0, reason = why.reason(), "peer cut off: {why}");
@@ -174,6 +249,16 @@ impl Outlet {
         }
         self.effects = effects;
         self.counters.store(&self.fan_out);
+    }
+
+    /// Reads from the journal on a thread of its own: it may wait for the disk.
+    fn read(&self, peer: PeerId, key: KeyId, from: Position, upto: Position) {
+        let Some(reader) = self.journal.clone() else { return };
+        let said = self.said.clone();
+        tokio::task::spawn_blocking(move || {
+            let answer = journal::read(&reader, peer, key, from, upto);
+            let _ = said.blocking_send((peer, Said::Answer(answer))); // the outlet may be gone
+        });
     }
 
     /// Writes inline what the socket takes; the peer's task does the rest.

@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use selvedge_core::fanout::PeerId;
+use selvedge_core::fanout::{Answer, PeerId};
 use selvedge_core::limits::{COMMAND_BYTES, HANDSHAKE};
-use selvedge_core::wire::{self, Connection, Event, Fault, Limits, Peer, Role};
+use selvedge_core::wire::{self, Ask, Connection, Event, Fault, Frames, Limits, Peer, Role};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -25,6 +25,10 @@ pub(super) enum Said {
     },
     Subscribe(Bytes),
     Cancel(Bytes),
+    Ask(Ask),
+    Offer(Frames),
+    /// What the journal says to an [`Said::Ask`].
+    Answer(Answer),
     Ping(Bytes),
     Wrote {
         done: bool,
@@ -56,12 +60,13 @@ pub(super) async fn greet(
     id: PeerId,
     stream: Stream,
     slot: Slot,
+    limits: Limits,
     events: mpsc::Sender<(PeerId, Said)>,
     counters: Arc<PeerCounters>,
 ) {
     let mut link = Link {
         stream: Arc::new(stream),
-        connection: Connection::new(Role::Publisher, Limits::default()),
+        connection: Connection::new(Role::Publisher, limits),
         buffer: BytesMut::new(),
         events: Vec::new(),
     };
@@ -188,7 +193,9 @@ impl Link {
             let said = match event {
                 Event::Subscribe(prefix) => Said::Subscribe(prefix),
                 Event::Cancel(prefix) => Said::Cancel(prefix),
+                Event::Ask(ask) => Said::Ask(ask),
                 Event::Ping(context) => Said::Ping(context),
+                Event::Offer(frames) => Said::Offer(frames),
                 Event::Ignored(what) => {
                     counters.ignored(what);
                     continue;

@@ -4,6 +4,7 @@
 //! the queue in another order than they drew tickets; [`Outtake`] restores it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -15,8 +16,19 @@ const BATCH: usize = 1_024;
 
 #[derive(Debug)]
 pub struct Intake {
-    queue: mpsc::UnboundedSender<(u64, Draft)>,
+    queue: mpsc::UnboundedSender<Ticketed>,
     level: Arc<Level>,
+}
+
+/// What waits: the number that it will have, and whether it has to be on the disk to be sent.
+type Ticketed = (u64, Draft, bool);
+
+/// Drafts that follow each other.
+#[derive(Debug, Default)]
+pub struct Taken {
+    pub drafts: Vec<Draft>,
+    /// The numbers of those that have to be on the disk.
+    pub durable: Vec<Range<u64>>,
 }
 
 /// What both ends share.
@@ -41,11 +53,11 @@ pub enum NotTaken {
 
 #[derive(Debug)]
 pub struct Outtake {
-    queue: mpsc::UnboundedReceiver<(u64, Draft)>,
+    queue: mpsc::UnboundedReceiver<Ticketed>,
     level: Arc<Level>,
     next: u64,
-    early: BTreeMap<u64, Draft>,
-    batch: Vec<(u64, Draft)>,
+    early: BTreeMap<u64, (Draft, bool)>,
+    batch: Vec<Ticketed>,
 }
 
 /// A queue for `limit` bytes of drafts; one larger draft is taken alone.
@@ -72,7 +84,7 @@ pub fn intake(limit: usize) -> (Intake, Outtake) {
 
 impl Intake {
     /// Takes a draft and gives its ticket. Never waits.
-    pub fn put(&self, draft: Draft) -> Result<u64, NotTaken> {
+    pub fn put(&self, draft: Draft, durable: bool) -> Result<u64, NotTaken> {
         if self.level.closed.load(Ordering::Acquire) {
             return Err(NotTaken::Closed);
         }
@@ -85,7 +97,7 @@ impl Intake {
         }
         let ticket = self.level.tickets.fetch_add(1, Ordering::AcqRel);
         // Fails only once the task is gone: what is accepted then is counted as not sent.
-        self.queue.send((ticket, draft)).map_err(|_| NotTaken::Closed)?;
+        self.queue.send((ticket, draft, durable)).map_err(|_| NotTaken::Closed)?;
         Ok(ticket)
     }
 
@@ -132,28 +144,40 @@ impl Level {
     }
 }
 
+impl Taken {
+    fn push(&mut self, number: u64, draft: Draft, durable: bool) {
+        self.drafts.push(draft);
+        match self.durable.last_mut() {
+            _ if !durable => {}
+            Some(last) if last.end == number => last.end += 1,
+            _ => self.durable.push(number..number + 1),
+        }
+    }
+}
+
 impl Outtake {
     /// Waits for drafts and returns some, in order of their tickets; `None` once all intakes are
     /// gone. Cancel safe.
-    pub async fn take(&mut self) -> Option<Vec<Draft>> {
+    pub async fn take(&mut self) -> Option<Taken> {
         if self.batch.is_empty() && self.queue.recv_many(&mut self.batch, BATCH).await == 0 {
             return None;
         }
-        let mut drafts = Vec::with_capacity(self.batch.len());
-        for (ticket, draft) in self.batch.drain(..) {
+        let mut taken = Taken::default();
+        taken.drafts.reserve(self.batch.len());
+        for (ticket, draft, durable) in self.batch.drain(..) {
             if ticket != self.next {
-                self.early.insert(ticket, draft);
+                self.early.insert(ticket, (draft, durable));
                 continue;
             }
+            taken.push(ticket, draft, durable);
             self.next += 1;
-            drafts.push(draft);
-            while let Some(draft) = self.early.remove(&self.next) {
+            while let Some((draft, durable)) = self.early.remove(&self.next) {
+                taken.push(self.next, draft, durable);
                 self.next += 1;
-                drafts.push(draft);
             }
         }
-        self.level.give_back(drafts.iter().map(Draft::cost).sum());
-        Some(drafts)
+        self.level.give_back(taken.drafts.iter().map(Draft::cost).sum());
+        Some(taken)
     }
 
     /// Tickets given so far.
@@ -186,7 +210,7 @@ mod tests {
             let puts = (0..4u8).map(|thread| {
                 let intake = &intake;
                 scope.spawn(move || {
-                    let put = |i: u8| intake.put(draft(vec![thread, i])).unwrap();
+                    let put = |i: u8| intake.put(draft(vec![thread, i]), false).unwrap();
                     (0..200u8).map(|i| (put(i), vec![thread, i])).collect::<Vec<_>>()
                 })
             });
@@ -196,7 +220,7 @@ mod tests {
         drop(intake);
         let mut bodies = Vec::new();
         while let Some(drafts) = outtake.take().await {
-            bodies.extend(drafts.into_iter().map(|draft| draft.body));
+            bodies.extend(drafts.drafts.into_iter().map(|draft| draft.body));
         }
         assert_eq!(bodies.len(), 800);
         assert!(threads.iter().all(|(ticket, body)| bodies[*ticket as usize] == body[..]));
@@ -205,25 +229,25 @@ mod tests {
     #[tokio::test]
     async fn a_full_intake_says_so_and_tells_when_there_is_room() {
         let (intake, mut outtake) = intake(100);
-        assert_eq!(intake.put(draft(vec![0; 500])), Ok(0)); // alone, any size
-        assert_eq!(intake.put(draft(vec![])), Err(NotTaken::Full));
+        assert_eq!(intake.put(draft(vec![0; 500]), false), Ok(0)); // alone, any size
+        assert_eq!(intake.put(draft(vec![]), false), Err(NotTaken::Full));
         let (_, drafts) = tokio::join!(intake.ready(), outtake.take());
-        assert_eq!(drafts.unwrap().len(), 1);
-        assert_eq!(intake.put(draft(vec![])), Ok(1));
+        assert_eq!(drafts.unwrap().drafts.len(), 1);
+        assert_eq!(intake.put(draft(vec![]), false), Ok(1));
     }
 
     #[tokio::test]
     async fn room_means_room_for_what_was_refused() {
         let (intake, mut outtake) = intake(1_000);
-        assert_eq!(intake.put(draft(vec![0; 100])), Ok(0));
-        assert_eq!(intake.put(draft(vec![0; 890])), Err(NotTaken::Full));
+        assert_eq!(intake.put(draft(vec![0; 100]), false), Ok(0));
+        assert_eq!(intake.put(draft(vec![0; 890]), false), Err(NotTaken::Full));
         tokio::select! {
             biased;
             () = intake.ready() => panic!("there is no room yet"),
             () = std::future::ready(()) => {}
         }
         let (_, drafts) = tokio::join!(intake.ready(), outtake.take());
-        assert_eq!(drafts.unwrap().len(), 1);
-        assert_eq!(intake.put(draft(vec![0; 890])), Ok(1));
+        assert_eq!(drafts.unwrap().drafts.len(), 1);
+        assert_eq!(intake.put(draft(vec![0; 890]), false), Ok(1));
     }
 }

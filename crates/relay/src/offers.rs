@@ -1,0 +1,66 @@
+//! Packets that peers offer: each is answered in order, once it is on the disk or refused.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use selvedge::inlet::Offered;
+use selvedge::journal::Journal;
+use selvedge::{Outlet, Position};
+use selvedge_core::KeyId;
+use selvedge_core::fanout::PeerId;
+use selvedge_core::wire::Mark;
+
+/// Offers of one peer that may wait: beyond it, what comes is refused.
+const WAITING: usize = 4_096;
+
+/// What waits for an answer.
+#[derive(Debug, Default)]
+pub struct Offers {
+    /// Not handed over yet: other packets of their commits are missing.
+    waiting: BTreeMap<PeerId, VecDeque<Offered>>,
+    /// Handed over, and in the journal's hands.
+    syncing: VecDeque<Vec<(PeerId, Offered)>>,
+}
+
+impl Offers {
+    /// A packet came through the door. False if its peer has too many waiting.
+    pub fn took(&mut self, peer: PeerId, offered: Offered) -> bool {
+        let waiting = self.waiting.entry(peer).or_default();
+        let room = waiting.len() < WAITING;
+        if room {
+            waiting.push_back(offered);
+        }
+        room
+    }
+
+    /// Forgets a peer.
+    pub fn gone(&mut self, peer: PeerId) {
+        self.waiting.remove(&peer);
+    }
+
+    /// Whether some were handed over since the last call, as `position` tells: they are answered
+    /// once all that is in the journal's hands is on the disk.
+    pub fn ready(&mut self, position: impl Fn(KeyId) -> Option<Position>) -> bool {
+        let mut ready = Vec::new();
+        for (peer, waiting) in &mut self.waiting {
+            let reached = |o: &&Offered| position(o.key).is_some_and(|at| at >= o.upto);
+            let count = waiting.iter().take_while(reached).count();
+            ready.extend(waiting.drain(..count).map(|offered| (*peer, offered)));
+        }
+        self.waiting.retain(|_, waiting| !waiting.is_empty());
+        let some = !ready.is_empty();
+        if some {
+            self.syncing.push_back(ready);
+        }
+        some
+    }
+
+    /// The journal was synced as often as [`Offers::ready`] said yes: answers what that was for.
+    pub fn synced(&mut self, written: bool, journal: &Journal, outlet: &mut Outlet) {
+        for (peer, offered) in self.syncing.pop_front().unwrap_or_default() {
+            let Offered { key, from, upto } = offered;
+            let kept = written && journal.holds(key, from, upto);
+            let flags = if kept { Mark::JOURNALED } else { Mark::REFUSED };
+            outlet.answer(peer, &Mark { key, from, upto, flags });
+        }
+    }
+}
