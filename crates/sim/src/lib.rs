@@ -13,10 +13,12 @@ mod link;
 mod node;
 mod plan;
 mod random;
+mod search;
 mod store;
 mod world;
 
 pub use plan::{Knobs, Plan};
+pub use search::{Failure, failures};
 pub use world::World;
 
 /// Runs one history; what went wrong in it.

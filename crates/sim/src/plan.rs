@@ -97,6 +97,8 @@ pub struct Knobs {
 pub struct Plan {
     pub faults: Faults,
     pub knobs: Knobs,
+    /// Whether journals and cursors are kept; else there are live links only.
+    pub keeps: bool,
     pub nodes: Vec<Node>,
     pub routes: Vec<Route>,
     pub queue_bytes: usize,
@@ -155,6 +157,7 @@ impl Plan {
         Plan {
             faults,
             knobs,
+            keeps,
             nodes,
             routes,
             queue_bytes,
@@ -164,13 +167,6 @@ impl Plan {
             pause: *random.pick(&[3_000, 100_000, 1_000_000]),
             handling: *random.pick(&[100, 2_000, 50_000]),
         }
-    }
-}
-
-impl Plan {
-    /// Whether anybody keeps a journal.
-    pub fn keeps(&self) -> bool {
-        self.nodes.iter().any(Node::keeps)
     }
 }
 

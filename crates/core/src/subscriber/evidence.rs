@@ -69,9 +69,15 @@ impl Stream {
     /// Whether the commit that begins at `start` shows that a message before it is missing for
     /// which nothing was declared lost.
     pub(super) fn shows_a_gap(&self, start: Position) -> bool {
-        let commit = self.pending.get(&start).into_iter();
-        let mut packets = commit.flat_map(|commit| &commit.packets).map(Trusted::packet);
-        packets.any(|packet| self.gap(packet).is_some_and(|gap| gap.from >= self.lost))
+        let Some(commit) = self.pending.get(&start) else { return false };
+        let packets = || commit.packets.iter().map(Trusted::packet);
+        // What lies between two packets of a commit is not before it.
+        let is_first = |packet: &&Packet| {
+            let same = packets().filter(|other| other.topic() == packet.topic());
+            same.map(Packet::tseq).min() == Some(packet.tseq())
+        };
+        let mut gaps = packets().filter(is_first).filter_map(|packet| self.gap(packet));
+        gaps.any(|gap| gap.from >= self.lost)
     }
 
     /// Whether the message at `at` waits to be handed over.

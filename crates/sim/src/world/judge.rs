@@ -82,7 +82,7 @@ impl World {
             let lied = faults.lies != Lies::Never || plain;
             let counters = subscriber.counters();
             if counters.bad_tips + counters.conflicts > 0
-                || counters.stale > 0 && !self.plan.keeps()
+                || counters.stale > 0 && !self.plan.keeps
                 || counters.void_marks > 0 && self.ledger.harmed.is_empty() && !lied
             {
                 self.ledger.problem(format!("node {at}: {counters:?}"));
@@ -98,7 +98,7 @@ impl World {
         let wanted = node.wanted();
         let lives = node.remembers().is_some();
         let position = node.subscriber.as_ref().and_then(|subscriber| subscriber.position(key));
-        let served = self.served(at, key) || !self.plan.keeps();
+        let served = self.served(at, key) || !self.plan.keeps;
         if served && !self.ledger.knows(at, key) {
             return self.ledger.problem(format!("node {at} never heard of {key}"));
         }

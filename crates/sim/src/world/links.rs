@@ -144,7 +144,7 @@ impl World {
         let packet = Packet::parse(frames).unwrap();
         let came = conn.came.entry((CommitId::of(&packet), packet.first_off())).or_default();
         *came += 1;
-        if *came > 1 && !packet.is_tip() && !self.plan.keeps() {
+        if *came > 1 && !packet.is_tip() && !self.plan.keeps {
             self.ledger.problem(format!("link {link}: {:?} again", packet.header()));
         }
         self.ledger.came(&packet);

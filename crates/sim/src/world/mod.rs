@@ -103,6 +103,10 @@ impl World {
             // Links are slow then, and may bring what is in a hole after the patience with it.
             (0..world.plan.nodes.len()).for_each(|node| world.harm(node));
         }
+        if world.plan.keeps {
+            // Of who keeps no journal, nobody gets what was said before he came.
+            (0..world.plan.nodes.len()).for_each(|node| world.harm(node));
+        }
         world.begin();
         world
     }
