@@ -12,7 +12,7 @@ use super::told::{Reading, Told};
 use super::{FanOut, Output, PeerId};
 use crate::limits::{READERS, REFILL_BYTES};
 use crate::seal::{Commit, Sealed};
-use crate::wire::Ask;
+use crate::wire::{Ask, Mark};
 use crate::{KeyId, Position, Time};
 
 /// A commit as a journal holds it.
@@ -51,11 +51,15 @@ impl FanOut {
         };
         self.counters.asks += 1;
         let have = if told.behind.is_some() { told.sent } else { told.from };
+        let mut begins = told.sent;
         if self.config.journal && from < have {
+            begins = from;
             peer.tell(key, Told::behind(from));
             self.waiting.push_back((id, key));
         }
         let next = stream.next;
+        let mark = Mark { key, from: begins, upto: begins, flags: Mark::ANSWER };
+        self.queued += peer.push_control(mark.encode());
         // How far the stream is, and what of it is gone, says more than the packets that follow.
         self.announce(id, key);
         if let Some(peer) = self.peers.get_mut(&id) {

@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
+use smallvec::SmallVec;
 
 use super::evidence::{Evidence, NewestTip};
 use super::heard::Heard;
@@ -28,6 +29,9 @@ struct Link {
     shown: Position,
     /// When that changed last.
     moved: Time,
+    /// It was asked, and its answer has not begun: what comes until then was not asked for, and says
+    /// nothing of what lies before.
+    asked: bool,
 }
 
 /// A position that does not move although something signed lies beyond it.
@@ -114,14 +118,15 @@ impl Stream {
 
     /// This link carries the stream.
     pub fn link(&mut self, now: Time, link: LinkId, selvedge: bool) {
-        let fresh = || Link { selvedge, shown: Position::default(), moved: now };
+        let fresh = || Link { selvedge, shown: Position::default(), moved: now, asked: false };
         self.links.entry(link).or_insert_with(fresh);
         self.plain = self.links.values().all(|link| !link.selvedge);
     }
 
     /// Asks one link for what is wanted next, if it understands that.
-    pub fn ask(&self, id: LinkId, counters: &mut Counters, out: &mut Vec<Output>) {
-        if self.links.get(&id).is_some_and(|link| link.selvedge) {
+    pub fn ask(&mut self, id: LinkId, counters: &mut Counters, out: &mut Vec<Output>) {
+        if let Some(link) = self.links.get_mut(&id).filter(|link| link.selvedge) {
+            link.asked = true;
             counters.asks += 1;
             out.push(Output::Ask { link: id, ask: Ask { key: self.key, from: self.next } });
         }
@@ -129,7 +134,8 @@ impl Stream {
 
     /// Asks all links, and later again if that does not help.
     pub fn ask_all(&mut self, now: Time, counters: &mut Counters, out: &mut Vec<Output>) {
-        self.links.keys().for_each(|id| self.ask(*id, counters, out));
+        let links: SmallVec<[LinkId; 4]> = self.links.keys().copied().collect();
+        links.into_iter().for_each(|id| self.ask(id, counters, out));
         let again = |stuck: Stuck| (stuck.wait * 2).min(ASK_AGAIN_MAX);
         let wait = self.stuck.filter(|stuck| stuck.at == self.next).map_or(ASK_AGAIN, again);
         self.stuck = Some(Stuck { at: self.next, ask_at: now + wait, wait });
@@ -148,8 +154,18 @@ impl Stream {
         }
     }
 
+    /// A link that was asked begins to answer.
+    fn answers(&mut self, now: Time, link: LinkId, from: Position) {
+        if let Some(link) = self.links.get_mut(&link).filter(|link| link.asked) {
+            (link.asked, link.shown, link.moved) = (false, from, now);
+        }
+    }
+
     pub fn mark(&mut self, now: Time, link: LinkId, mark: &Mark) {
         self.link(now, link, true);
+        if mark.flags & Mark::ANSWER != 0 {
+            return self.answers(now, link, mark.upto);
+        }
         self.shows(now, link, mark.upto);
         self.passed.add(mark.from.max(self.next), mark.upto);
     }
@@ -481,14 +497,15 @@ impl Stream {
         if !signed && self.links.is_empty() {
             return Err(None);
         }
-        let behind = self.links.values().filter(|link| link.shown < to);
+        let behind = self.links.values().filter(|link| link.asked || link.shown < to);
         if let Some(moved) = behind.map(|link| link.moved).max() {
             let (below, since) =
                 self.waiting.filter(|(below, _)| to <= *below).unwrap_or((self.shown, now));
             self.waiting = Some((below, since));
             let due = since.max(moved) + HOLE_PATIENCE;
-            if !signed || now < due {
-                return Err(signed.then_some(due));
+            let may_end = signed || from == Position::default(); // then nothing is lost by it
+            if !may_end || now < due {
+                return Err(may_end.then_some(due));
             }
         }
         Ok((to, reason))

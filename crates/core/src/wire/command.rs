@@ -149,6 +149,9 @@ impl Mark {
     pub const JOURNALED: u8 = 4;
     /// The answer to an OFFER that was refused.
     pub const REFUSED: u8 = 8;
+    /// The answer to an ASK begins: from `from`, which is `upto` too, everything that matches and is
+    /// held follows on this connection, in order.
+    pub const ANSWER: u8 = 16;
 
     /// Bytes of the fields.
     const LEN: usize = 41;

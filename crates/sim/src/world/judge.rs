@@ -60,8 +60,9 @@ impl World {
                     return true;
                 }
                 let relays = matches!(listener.kind, Kind::Relay { .. });
-                let sound = listener.keeps() && !listener.ailing || !self.plan.faults.any();
-                if relays && sound {
+                let memory = self.plan.nodes[at].remembers().is_some();
+                let sound = listener.keeps() && !listener.ailing;
+                if relays && (sound || !memory && !self.plan.faults.any()) {
                     next.push(route.listener);
                 }
             }
