@@ -251,7 +251,8 @@ impl Stream {
     fn below(&self, trusted: &Trusted, counters: &mut Counters, out: &mut Vec<Output>) {
         let packet = trusted.packet();
         let epoch = packet.header().epoch;
-        let known = |left: Position| epoch < left.epoch || packet.last() < left;
+        let end = if packet.is_tip() { packet.last() } else { packet.last().after() };
+        let known = |left: Position| epoch < left.epoch || end <= left;
         if self.left.is_some_and(known) {
             counters.duplicates += 1;
         } else {

@@ -58,7 +58,9 @@ impl World {
         match output {
             subscriber::Output::Started { key, at, .. } => {
                 let wanted = self.plan.nodes[node].wanted();
-                let has = self.holder(*key);
+                // Who reaches no archive begins with what can be reached.
+                let (served, holds) = (self.served(node, *key), self.holder(*key));
+                let has = |at| served && holds(at);
                 self.ledger.started(node, *key, *at, &wanted, has);
                 self.give(node, Item::Started(*key, *at));
             }
@@ -83,7 +85,7 @@ impl World {
                     self.wake(link, false);
                 }
             }
-            subscriber::Output::Superseded { .. } if !self.plan.faults.kills => {
+            subscriber::Output::Superseded { .. } if !(self.plan.faults.kills || self.plan.faults.power) => {
                 self.ledger.problem(format!("node {node}: {output:?}"));
             }
             subscriber::Output::Superseded { .. } | subscriber::Output::Tip(_) => {}

@@ -44,7 +44,7 @@ impl World {
 
     /// Whether a node reaches a stream's publisher, directly or over archives that lost nothing, so
     /// that whatever is held comes.
-    fn served(&self, node: usize, key: KeyId) -> bool {
+    pub(super) fn served(&self, node: usize, key: KeyId) -> bool {
         let mut seen = BTreeSet::new();
         let mut next = vec![node];
         while let Some(at) = next.pop() {
