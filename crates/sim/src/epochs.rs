@@ -23,8 +23,16 @@ enum Line {
 
 impl Epochs {
     /// Begins a new epoch, above every earlier one; how those ended, newest first.
-    pub fn begin(&mut self, wall: u64, held: Option<&Ends>, boot: u64) -> (u64, Vec<EpochEnd>) {
-        let earlier = self.earlier(held, boot);
+    /// `boot` is the run of the machine, and a journal is `sound` if nothing in it was damaged:
+    /// else more may have been sent than it holds.
+    pub fn begin(
+        &mut self,
+        wall: u64,
+        held: Option<&Ends>,
+        boot: u64,
+        sound: bool,
+    ) -> (u64, Vec<EpochEnd>) {
+        let earlier = self.earlier(held, boot, sound);
         let lines = self.0.iter().map(|line| match line {
             Line::Ended(end) => end.epoch,
             Line::Began { epoch, .. } => *epoch,
@@ -51,7 +59,7 @@ impl Epochs {
         }
     }
 
-    fn earlier(&self, held: Option<&Ends>, boot: u64) -> Vec<EpochEnd> {
+    fn earlier(&self, held: Option<&Ends>, boot: u64, sound: bool) -> Vec<EpochEnd> {
         let mut ends = BTreeMap::new();
         for (&epoch, &end) in held.into_iter().flatten() {
             ends.insert(epoch, EpochEnd { epoch, end, clean: false });
@@ -64,7 +72,8 @@ impl Epochs {
                 Line::Began { epoch, boot: then } => {
                     let Some(held) = held else { continue };
                     let end = held.get(epoch).copied().unwrap_or_default();
-                    ends.insert(*epoch, EpochEnd { epoch: *epoch, end, clean: *then == boot });
+                    let clean = sound && *then == boot;
+                    ends.insert(*epoch, EpochEnd { epoch: *epoch, end, clean });
                 }
             }
         }

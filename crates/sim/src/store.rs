@@ -109,6 +109,11 @@ impl Store {
         self.reader.read(peer, key, from, upto)
     }
 
+    /// Whether it was opened without finding anything wrong.
+    pub fn is_sound(&self) -> bool {
+        self.writer.recovery().damages.is_empty()
+    }
+
     /// What is held of a stream, oldest first.
     pub fn held(&self, key: KeyId) -> Vec<(Position, Position)> {
         let held = self.reader.0.held(key.0).into_iter();

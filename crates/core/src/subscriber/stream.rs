@@ -498,15 +498,17 @@ impl Stream {
         if !signed && self.links.is_empty() {
             return Err(None);
         }
-        let behind = self.links.values().filter(|link| link.asked || link.shown < to);
-        if let Some(moved) = behind.map(|link| link.moved).max() {
+        // Where nothing is known of a stream, other links may yet come up and know more.
+        let begins = !signed && from == Position::default();
+        let behind = |link: &&Link| link.asked || link.shown < to || begins;
+        if let Some(moved) = self.links.values().filter(behind).map(|link| link.moved).max() {
             let (below, since) =
                 self.waiting.filter(|(below, _)| to <= *below).unwrap_or((self.shown, now));
             self.waiting = Some((below, since));
             let due = since.max(moved) + HOLE_PATIENCE;
-            let may_end = signed || from == Position::default(); // then nothing is lost by it
-            if !may_end || now < due {
-                return Err(may_end.then_some(due));
+            let ends = signed || begins; // a stream that begins loses nothing
+            if !ends || now < due {
+                return Err(ends.then_some(due));
             }
         }
         Ok((to, reason))

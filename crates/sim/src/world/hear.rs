@@ -58,9 +58,10 @@ impl World {
         match output {
             subscriber::Output::Started { key, at, .. } => {
                 let wanted = self.plan.nodes[node].wanted();
-                // Who reaches no archive begins with what can be reached.
-                let (served, holds) = (self.served(node, *key), self.holder(*key));
-                let has = |at| served && holds(at);
+                // Who reaches nobody who holds more begins with what can be reached.
+                let reaches = self.reaches(node, *key, |link| self.hears(link));
+                let holds = self.holder(*key);
+                let has = |at| reaches && holds(at);
                 self.ledger.started(node, *key, *at, &wanted, has);
                 self.give(node, Item::Started(*key, *at));
             }

@@ -44,14 +44,20 @@ impl World {
 
     /// Whether a node reaches a stream's publisher, directly or over archives that lost nothing, so
     /// that whatever is held comes.
-    pub(super) fn served(&self, node: usize, key: KeyId) -> bool {
+    fn served(&self, node: usize, key: KeyId) -> bool {
+        self.reaches(node, key, |_| true)
+    }
+
+    /// The same, by links of which this is true.
+    pub(super) fn reaches(&self, node: usize, key: KeyId, up: impl Fn(usize) -> bool) -> bool {
         let mut seen = BTreeSet::new();
         let mut next = vec![node];
         while let Some(at) = next.pop() {
             if !seen.insert(at) {
                 continue;
             }
-            for route in self.plan.routes.iter().filter(|route| route.dialer == at) {
+            let routes = self.plan.routes.iter().enumerate();
+            for (_, route) in routes.filter(|(link, route)| route.dialer == at && up(*link)) {
                 let listener = &self.plan.nodes[route.listener];
                 if route.plain || route.unmarked {
                     continue;

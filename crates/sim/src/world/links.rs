@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::BytesMut;
 use selvedge_core::open::{CommitId, Context, Refusal, open};
 use selvedge_core::seal::Packet;
-use selvedge_core::wire::{Event as Heard, Frames, Role, ready, subscribe};
+use selvedge_core::wire::{Event as Heard, Frames, Mark, Role, ready, subscribe};
 use selvedge_core::{KeyId, Position, Time, fanout, subscriber};
 
 use super::{Event, World};
@@ -53,6 +53,12 @@ impl World {
         self.subscriber(dialer, subscriber::Input::LinkDown(conn.link()));
         let wait = self.random.within(1_000, 500_000);
         self.after(wait, Event::Dial(link));
+    }
+
+    /// Whether a node can hear over one of its links now.
+    pub(super) fn hears(&self, link: usize) -> bool {
+        let open = self.blocked[link].iter().all(|until| *until <= self.now);
+        open && self.conns[link].as_ref().is_some_and(|conn| conn.ready)
     }
 
     /// Sees to it that bytes on their way arrive.
@@ -121,7 +127,7 @@ impl World {
                     self.in_world(link, conn, |world| world.subscriber(dialer, input));
                 }
                 Heard::Message(frames) => self.message(link, conn, frames),
-                Heard::Mark(mut mark) if !unmarked => {
+                Heard::Mark(mut mark) if !unmarked || mark.flags & Mark::ANSWER != 0 => {
                     self.note(|| format!("link {link}: to {dialer} {mark:?}"));
                     if self.plan.knobs.blind_marks {
                         mark.from = Position::default();
