@@ -163,7 +163,9 @@ impl Ledger {
 
     pub fn tip(&mut self, node: usize, key: KeyId, announces: Position) {
         if let Some(record) = self.streams.get_mut(&(node, key)) {
-            record.tip.get_or_insert(announces);
+            if announces >= record.start {
+                record.tip.get_or_insert(announces);
+            }
         }
     }
 

@@ -10,9 +10,9 @@ use super::heard::Gap;
 use super::pending::Pending;
 use super::stream::Stream;
 use super::{Output, Reason};
-use crate::Position;
+use crate::{Position, Wall};
 use crate::open::Trusted;
-use crate::seal::{Packet, Tip};
+use crate::seal::{Header, Packet, Tip};
 use crate::topic::{Pattern, Topic};
 
 /// The newest tip of a stream.
@@ -20,6 +20,8 @@ use crate::topic::{Pattern, Topic};
 pub struct NewestTip {
     epoch: u64,
     commit: u64,
+    /// When it was sealed.
+    time: Wall,
     tip: Tip,
 }
 
@@ -41,8 +43,15 @@ impl NewestTip {
         (tip.next == header.end().seq).then_some(NewestTip {
             epoch: header.epoch,
             commit: header.commit,
+            time: header.time,
             tip,
         })
+    }
+
+    /// Whether this was sealed after it, although it is of an earlier epoch: two processes have one
+    /// key.
+    pub fn is_followed_by(&self, header: &Header) -> bool {
+        header.epoch < self.epoch && header.time > self.time
     }
 
     pub fn is_newer_than(&self, other: &NewestTip) -> bool {

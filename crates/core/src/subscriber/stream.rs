@@ -251,9 +251,9 @@ impl Stream {
     fn below(&self, trusted: &Trusted, counters: &mut Counters, out: &mut Vec<Output>) {
         let packet = trusted.packet();
         let epoch = packet.header().epoch;
-        let end = if packet.is_tip() { packet.last() } else { packet.last().after() };
-        let known = |left: Position| epoch < left.epoch || end <= left;
-        if self.left.is_some_and(known) {
+        let known = |left: Position| epoch < left.epoch || packet.last() < left;
+        let late = |tip: &NewestTip| !tip.is_followed_by(packet.header());
+        if self.left.is_some_and(known) || self.tip.as_ref().is_some_and(late) {
             counters.duplicates += 1;
         } else {
             counters.superseded += 1;
