@@ -70,9 +70,8 @@ impl Epochs {
                     ends.insert(end.epoch, *end);
                 }
                 Line::Began { epoch, boot: then } => {
-                    let Some(held) = held else { continue };
-                    let end = held.get(epoch).copied().unwrap_or_default();
-                    let clean = sound && *then == boot;
+                    let end = held.and_then(|held| held.get(epoch)).copied().unwrap_or_default();
+                    let clean = held.is_some() && sound && *then == boot;
                     ends.insert(*epoch, EpochEnd { epoch: *epoch, end, clean });
                 }
             }

@@ -104,14 +104,14 @@ impl Ledger {
         self.said.get_mut(&(key, at)).into_iter().for_each(|said| said.receipt = true);
     }
 
-    /// A publisher starts again: what it was said to keep from `oldest` on must be held.
-    pub fn reopened(&mut self, key: KeyId, oldest: Position, has: impl Fn(Position) -> bool) {
-        let ours = self.said.range((key, oldest)..(key, END));
+    /// A publisher starts again: what it was said to keep from a place on must be held.
+    pub fn reopened(&mut self, key: KeyId, from: Position, has: impl Fn(Position) -> bool) {
+        let ours = self.said.range((key, from)..(key, END));
         let gone = ours.filter(|((_, at), said)| said.receipt && !has(*at));
         let gone: Vec<String> = gone
             .map(|((_, at), _)| format!("{key} {at} had a durable receipt, and is gone"))
             .collect();
-        self.problems.extend(gone);
+        self.problems.extend(gone.into_iter().take(3));
     }
 
     // ---- what comes ----------------------------------------------------------------------------
@@ -137,10 +137,10 @@ impl Ledger {
 
     /// A node wants a stream from a place on.
     pub fn begins(&mut self, node: usize, key: KeyId, at: Position) {
-        let record = self.streams.entry((node, key)).or_insert_with(|| Record {
-            start: at,
-            ..Record::default()
-        });
+        let record = self
+            .streams
+            .entry((node, key))
+            .or_insert_with(|| Record { start: at, ..Record::default() });
         record.oldest = at == Position::default();
     }
 
@@ -183,9 +183,8 @@ impl Ledger {
         }
         let mut problems = Vec::new();
         let said = self.said.get(&(key, at));
-        let same = |said: &Said| {
-            said.topic == *topic && said.body == trusted.packet().body(entry.body)
-        };
+        let same =
+            |said: &Said| said.topic == *topic && said.body == trusted.packet().body(entry.body);
         if !said.is_some_and(same) {
             problems.push(format!("{key} {at} at node {node} is not what was said"));
         }

@@ -54,6 +54,8 @@ pub struct Node {
     pub naps_until: u64,
     /// Something in its journal was damaged or let go.
     pub ailing: bool,
+    /// What lies before was let go.
+    pub kept_from: Position,
 }
 
 /// What a node is, running or not.
@@ -129,6 +131,7 @@ impl Node {
             closing: false,
             naps_until: 0,
             ailing: false,
+            kept_from: Position::default(),
         }
     }
 

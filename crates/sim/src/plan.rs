@@ -179,7 +179,9 @@ impl fmt::Display for Plan {
             let kind = match &node.kind {
                 Kind::Publisher(publisher) => format!("says {}", publisher.identity.key_id()),
                 Kind::Relay { lies, .. } => format!("relays, lies: {lies:?}"),
-                Kind::Subscriber { wanted, cursor } => format!("hears {wanted:?}, cursor {cursor:?}"),
+                Kind::Subscriber { wanted, cursor } => {
+                    format!("hears {wanted:?}, cursor {cursor:?}")
+                }
             };
             let keeps = if node.keeps() { ", keeps a journal" } else { "" };
             writeln!(f, "node {at}, {}: {kind}{keeps}", node.name)?;
@@ -187,7 +189,11 @@ impl fmt::Display for Plan {
         for (at, route) in self.routes.iter().enumerate() {
             writeln!(f, "link {at}: {route:?}")?;
         }
-        write!(f, "{:?}, queues of {} bytes, busy for {} us", self.room, self.queue_bytes, self.busy)
+        write!(
+            f,
+            "{:?}, queues of {} bytes, busy for {} us",
+            self.room, self.queue_bytes, self.busy
+        )
     }
 }
 

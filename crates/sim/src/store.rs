@@ -10,7 +10,9 @@ use selvedge_core::limits::REPLAY_BYTES;
 use selvedge_core::seal::{Commit, EpochEnd, Void};
 use selvedge_core::{KeyId, Position};
 use selvedge_journal::disk::Sim;
-use selvedge_journal::{AppendError, Journal, OpenError, Options, Owner, Place, Reader, Record};
+use selvedge_journal::{
+    AppendError, Damage, Journal, OpenError, Options, Owner, Place, Reader, Record,
+};
 
 use crate::epochs::Ends;
 
@@ -111,7 +113,11 @@ impl Store {
 
     /// Whether it was opened without finding anything wrong.
     pub fn is_sound(&self) -> bool {
-        self.writer.recovery().damages.is_empty()
+        self.damages().is_empty()
+    }
+
+    pub fn damages(&self) -> &[Damage] {
+        &self.writer.recovery().damages
     }
 
     /// What is held of a stream, oldest first.
@@ -183,9 +189,8 @@ impl View {
     pub fn has(&self, key: KeyId, at: Position) -> bool {
         let answer = self.read(PeerId(0), key, at, at.after());
         let mut packets = answer.records.iter().flat_map(|stored| &stored.commit.packets);
-        let within = |stored: &Stored| {
-            stored.commit.header.start() <= at && at < stored.commit.header.end()
-        };
+        let within =
+            |stored: &Stored| stored.commit.header.start() <= at && at < stored.commit.header.end();
         answer.records.iter().any(within) && packets.next().is_some()
     }
 }

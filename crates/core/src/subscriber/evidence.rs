@@ -10,10 +10,10 @@ use super::heard::Gap;
 use super::pending::Pending;
 use super::stream::Stream;
 use super::{Output, Reason};
-use crate::{Position, Wall};
 use crate::open::Trusted;
 use crate::seal::{Header, Packet, Tip};
 use crate::topic::{Pattern, Topic};
+use crate::{Position, Wall};
 
 /// The newest tip of a stream.
 #[derive(Debug)]

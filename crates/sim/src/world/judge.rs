@@ -19,7 +19,10 @@ impl World {
     pub(super) fn look(&mut self) {
         let all = (0..self.plan.nodes.len()).all(|node| {
             self.plan.nodes[node].up
-                && self.keys().into_iter().all(|key| !self.served(node, key) || self.arrived(node, key))
+                && self
+                    .keys()
+                    .into_iter()
+                    .all(|key| !self.served(node, key) || self.arrived(node, key))
         });
         match (all, self.settled) {
             (true, None) => self.settled = Some(self.now),
@@ -110,7 +113,8 @@ impl World {
             return self.ledger.problem(format!("node {at} never heard of {key}"));
         }
         if self.served(at, key) && !lied && !self.arrived(at, key) {
-            self.ledger.problem(format!("node {at} stands at {position:?} of {key}, not at its end"));
+            self.ledger
+                .problem(format!("node {at} stands at {position:?} of {key}, not at its end"));
         }
         let upto = if served { END } else { position.unwrap_or_default() };
         let has = self.holder(key);

@@ -35,24 +35,71 @@ const LOOK: u64 = 1_000_000;
 
 enum Event {
     /// Bytes arrive.
-    Move { link: usize, conn: u64, down: bool },
+    Move {
+        link: usize,
+        conn: u64,
+        down: bool,
+    },
     Dial(usize),
     /// A node notices that a peer is gone.
-    Noticed { node: usize, life: u32, peer: PeerId },
-    Say { node: usize, life: u32 },
-    Sealed { node: usize, life: u32, commit: Commit },
+    Noticed {
+        node: usize,
+        life: u32,
+        peer: PeerId,
+    },
+    Say {
+        node: usize,
+        life: u32,
+    },
+    Sealed {
+        node: usize,
+        life: u32,
+        commit: Commit,
+    },
     /// The journal's thread takes what waits.
-    Write { node: usize, life: u32 },
+    Write {
+        node: usize,
+        life: u32,
+    },
     /// It syncs, and is done with a batch.
-    Sync { node: usize, life: u32, batch: Vec<Step>, written: bool },
-    Written { node: usize, life: u32, batch: Vec<Step>, written: bool },
-    Read { node: usize, life: u32, peer: PeerId, key: KeyId, from: Position, upto: Position },
+    Sync {
+        node: usize,
+        life: u32,
+        batch: Vec<Step>,
+        written: bool,
+    },
+    Written {
+        node: usize,
+        life: u32,
+        batch: Vec<Step>,
+        written: bool,
+    },
+    Read {
+        node: usize,
+        life: u32,
+        peer: PeerId,
+        key: KeyId,
+        from: Position,
+        upto: Position,
+    },
     /// The application handles some of what waits for it.
-    Handle { node: usize, life: u32 },
+    Handle {
+        node: usize,
+        life: u32,
+    },
     /// The cursor is written, and then synced.
-    Save { node: usize, life: u32 },
-    Saved { node: usize, life: u32 },
-    Gone { node: usize, life: u32 },
+    Save {
+        node: usize,
+        life: u32,
+    },
+    Saved {
+        node: usize,
+        life: u32,
+    },
+    Gone {
+        node: usize,
+        life: u32,
+    },
     Start(usize),
     Fault(Fault),
     /// Nothing goes wrong any more.
@@ -251,6 +298,11 @@ impl World {
             return self.after(100_000, Event::Start(node));
         }
         self.note(|| format!("node {node} starts"));
+        if let Some(store) = self.plan.nodes[node].store.as_ref().filter(|store| !store.is_sound())
+        {
+            let what = format!("node {node} finds {:?}", store.damages());
+            self.note(|| what);
+        }
         let (life, remembers) = (self.plan.nodes[node].life, self.plan.nodes[node].remembers());
         self.ledger.lives(node, remembers.is_some());
         match self.plan.nodes[node].kind {
@@ -284,8 +336,8 @@ impl World {
         }
         let held = store.held(key);
         let has = |at: Position| held.iter().any(|(from, to)| *from <= at && at < *to);
-        let oldest = if self.plan.faults.retention { store.oldest(key) } else { None };
-        self.ledger.reopened(key, oldest.unwrap_or_default(), has);
+        let from = this.kept_from;
+        self.ledger.reopened(key, from, has);
     }
 
     /// The directory lists one publisher more.

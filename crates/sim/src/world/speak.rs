@@ -121,7 +121,8 @@ impl World {
             self.note(|| format!("node {node} cannot append: {error}"));
             self.damaged(node);
         }
-        let durable = |step: &Step| matches!(step, Step::Commit { kept: Some(kept), .. } if kept.durable);
+        let durable =
+            |step: &Step| matches!(step, Step::Commit { kept: Some(kept), .. } if kept.durable);
         if batch.iter().any(durable) && written {
             if self.plan.knobs.receipt_before_sync {
                 self.receipts(node, &batch);
@@ -150,6 +151,9 @@ impl World {
         if (retains || !written) && this.store.as_mut().is_some_and(|store| store.retain()) {
             self.note(|| format!("node {node} lets go of a segment"));
             self.damaged(node);
+            let this = &mut self.plan.nodes[node];
+            let oldest = this.key().and_then(|key| this.store.as_ref()?.oldest(key));
+            this.kept_from = oldest.unwrap_or_default().max(this.kept_from);
         }
         let this = &mut self.plan.nodes[node];
         this.writing = !this.steps.is_empty();
