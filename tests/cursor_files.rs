@@ -6,7 +6,7 @@ mod fabric;
 use std::fs;
 
 use fabric::{Fabric, Hearing, say};
-use selvedge::cursor::{self, CursorError};
+use selvedge::cursor::{self, CursorError, Place};
 use selvedge::subscriber::ConnectError;
 use selvedge::{Publisher, Start};
 
@@ -44,6 +44,26 @@ async fn with_the_newest_generation_torn_the_one_before_is_used() {
     let bytes = fs::read(newest).unwrap();
     fs::write(newest, &bytes[..bytes.len() / 2]).unwrap();
     handle(&fabric, 9..20).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_does_not_take_it_is_told_and_tried_again() {
+    let (fabric, _publisher) = fabric().await;
+    let mut hearing = Hearing::new(fabric.named("indexer").start(Start::Oldest));
+    let files = ["positions.0", "positions.1"].map(|name| fabric.cursor("indexer").join(name));
+    let message = hearing.message().await;
+    hearing.subscriber.flush().await.unwrap();
+    for file in &files {
+        let _ = fs::remove_file(file);
+        fs::create_dir(file).unwrap(); // so that not even root can write it
+    }
+    hearing.subscriber.ack(&message);
+    let error = hearing.subscriber.flush().await.unwrap_err().to_string();
+    assert!(error.contains("cursors/indexer"), "{error}");
+    files.iter().for_each(|file| fs::remove_dir(file).unwrap());
+    hearing.subscriber.flush().await.unwrap();
+    let places = cursor::read(fabric.folder.path(), &"indexer".parse().unwrap());
+    assert_eq!(places.unwrap().unwrap()[&message.key], Place::At(message.position.after()));
 }
 
 #[tokio::test]

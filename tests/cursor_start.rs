@@ -5,7 +5,7 @@ mod fabric;
 
 use std::time::SystemTime;
 
-use fabric::{Fabric, Hearing, LIMIT, say, soon};
+use fabric::{Fabric, Hearing, LIMIT, say, soon, until};
 use selvedge::cursor::{self, Place};
 use selvedge::subscriber::Builder;
 use selvedge::{Publisher, Start, Subscriber};
@@ -60,6 +60,22 @@ async fn with_what_is_said_from_now_on_unless_something_is_said() {
     hearing.started("web").await;
     signed(&publisher, 10..20).await;
     assert_eq!(hearing.numbers(10).await, Vec::from_iter(10..20));
+}
+
+#[tokio::test]
+async fn where_a_stream_began_is_on_disk_before_any_of_it_is_handed_over() {
+    let fabric = Fabric::journaled(&["web"]);
+    let publisher = fabric.publisher("web");
+    let mut hearing = Hearing::new(fabric.named("new"));
+    hearing.started("web").await;
+    // Nothing was asked for: a crash of the first handler finds it there.
+    let key = fabric.services["web"].key.public().id();
+    let place =
+        || cursor::read(fabric.folder.path(), &"new".parse().unwrap()).unwrap().unwrap()[&key];
+    until("a write", || place() != Place::Now).await;
+    signed(&publisher, 0..1).await;
+    let message = hearing.message().await;
+    assert_eq!(place(), Place::At(message.position));
 }
 
 #[tokio::test]

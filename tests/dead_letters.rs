@@ -49,7 +49,7 @@ fn letters(fabric: &Fabric) -> Letters {
 }
 
 fn list(fabric: &Fabric) -> Vec<Letter> {
-    letters(fabric).list().unwrap().into_iter().map(Result::unwrap).collect()
+    letters(fabric).list().unwrap().map(Result::unwrap).collect()
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn a_letter_that_was_tampered_with_is_named_and_not_handed_over() {
     let body = bytes.len() - 5;
     bytes[body] ^= 1;
     fs::write(&file, &bytes).unwrap();
-    let listed = letters(&fabric).list().unwrap();
+    let listed: Vec<_> = letters(&fabric).list().unwrap().collect();
     assert!(matches!(listed[..], [Err(LetterError::NoLetter { .. })]));
     // Somebody who also knows how to make a checksum.
     let content = bytes.len() - 4;

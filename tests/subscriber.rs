@@ -417,6 +417,11 @@ fn packets_of_an_epoch_that_was_left_are_duplicates_or_a_second_process() {
     ear.hear(A, &voice, &first, "a");
     assert_eq!((ear.said(), ear.counters().duplicates), (Vec::new(), 1));
     ear.hear(A, &voice, &late, "a");
+    assert_eq!((ear.said(), ear.counters().duplicates), (Vec::new(), 2));
+    let mut other = Voice::new(1);
+    other.wall = Wall(voice.wall.0 + 1);
+    let second = other.say(&["a", "a"]);
+    ear.hear(A, &other, &second, "a");
     assert_eq!((ear.said(), ear.counters().superseded), (vec!["superseded 1".to_owned()], 1));
 }
 

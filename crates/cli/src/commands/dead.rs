@@ -12,7 +12,7 @@ use crate::output;
 
 /// Look at what a named subscriber could not handle, and hand it over again
 ///
-/// Such messages are kept in the subscriber's state folder; name it with --state if it is not yours.
+/// Such messages are kept in the subscriber's state folder: name it with --state if it is another.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

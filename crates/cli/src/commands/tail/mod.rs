@@ -56,8 +56,9 @@ pub struct Args {
     /// come again, what was said meanwhile does. Kept in the state folder; a name for each pattern
     #[arg(long, value_name = "NAME")]
     name: Option<Name>,
-    /// Where to begin: now, oldest, a time such as 2026-11-22T08:00:00Z, or so long ago, such as 2h.
-    /// A time costs the transfer of all that is held. With --name only the first time [default: now]
+    /// Where to begin: now, oldest, a time such as 2026-11-22T08:00:00Z, or so long ago, such as
+    /// 2h; a time costs the transfer of all that is held. With --name it counts for a new name only
+    /// [default: now]
     #[arg(long, value_name = "WHERE", value_parser = start)]
     start: Option<Start>,
 }
