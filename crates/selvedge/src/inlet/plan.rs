@@ -214,7 +214,7 @@ mod tests {
             let plans = plans(&directory, &Options::default());
             names(&plans).into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
-        assert_eq!(prefer(""), ["web"]);
+        assert_eq!(prefer("\"direct\""), ["web"]);
         assert_eq!(prefer("\"edge\""), ["edge"]);
         assert_eq!(prefer("\"direct\", \"edge\""), ["edge", "web"]);
     }
