@@ -21,7 +21,7 @@ async fn a_message_with_undecodable_headers_is_delivered_and_counted() {
     let mut options = publisher::Options::new("web".parse().unwrap(), key);
     options.state = state.path().into();
     let publisher = Publisher::start(directory.clone(), options).unwrap();
-    let mut subscriber = Subscriber::to(directory).connect();
+    let mut subscriber = Subscriber::to(directory).connect().unwrap();
     publisher.listeners(&"a.b".parse().unwrap()).await;
     let message = Outgoing::raw("a.b", ContentType::TEXT, "good").unwrap();
     publisher.send(message.extension("no map").unwrap()).unwrap();

@@ -65,7 +65,7 @@ impl Fabric {
         let (notices, mut told) = mpsc::channel(64);
         let all = Subscriber::to(self.directory.clone()).notices(Notices::to(notices));
         let subscriber =
-            via.iter().fold(all, |to, at| to.via(self.relays[*at].0.clone())).connect();
+            via.iter().fold(all, |to, at| to.via(self.relays[*at].0.clone())).connect().unwrap();
         let started = async { while !matches!(told.recv().await, Some(Notice::Started { .. })) {} };
         tokio::time::timeout(LIMIT, started).await.unwrap();
         subscriber

@@ -215,8 +215,10 @@ fn selvedge_command(words: &[&str]) -> Result<(), String> {
     // Known when `crates/cli` declares this file among its tests.
     let binary = option_env!("CARGO_BIN_EXE_selvedge")
         .ok_or("declare tests/tidy.rs in crates/cli, so that the binary can be asked")?;
-    let command = words.iter().find(|word| !word.starts_with('-'));
-    let asked = command.into_iter().copied().chain(["--help"]);
+    // What follows a command's name is another one's, or an argument that does not matter.
+    let names = words.iter().skip_while(|word| word.starts_with('-'));
+    let names = names.take_while(|word| !word.starts_with('-')).copied();
+    let asked = names.chain(["--help"]);
     let help = Command::new(binary).args(asked).output().map_err(|error| error.to_string())?;
     if !help.status.success() {
         return Err(String::from_utf8_lossy(&help.stderr).trim().to_owned());

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{check, keygen, pubkey, publish, relay, tail};
+use commands::{bridge, check, dead, keygen, pubkey, publish, relay, tail};
 use options::Common;
 
 /// A brokerless pub/sub fabric: signed messages, a shared directory, no broker.
@@ -35,6 +35,8 @@ enum Command {
     Publish(publish::Args),
     Tail(tail::Args),
     Relay(relay::Args),
+    Bridge(bridge::Args),
+    Dead(dead::Args),
     Demo(demo::Args),
 }
 
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
         Command::Publish(args) => publish::run(args, &common),
         Command::Tail(args) => tail::run(args, &common),
         Command::Relay(args) => relay::run(args, &common),
+        Command::Bridge(args) => bridge::run(args, &common),
+        Command::Dead(args) => dead::run(args, &common),
         Command::Demo(args) => demo::run(args, &common),
     };
     match outcome {

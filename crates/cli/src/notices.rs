@@ -48,6 +48,11 @@ fn is_news(notice: &Notice, down: &mut BTreeMap<(Name, String), String>) -> bool
     }
 }
 
+/// Logs a line.
+pub fn log(Line { alarm, text }: Line) {
+    if alarm { tracing::warn!("{text}") } else { tracing::info!("{text}") }
+}
+
 fn line(notice: Notice) -> Option<Line> {
     let (alarm, text) = match notice {
         Notice::Connected { name, endpoint } => {

@@ -22,7 +22,7 @@ pub struct Common {
     /// The folder of what must be remembered [default: $STATE_DIRECTORY, else the XDG state folder]
     #[arg(long, global = true, value_name = "DIR")]
     pub state: Option<PathBuf>,
-    /// How much is logged on standard error [default: warn; of a relay: info]
+    /// How much is logged on standard error [default: warn; of relays and bridges: info]
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log: Option<Level>,
     /// One JSON object a line

@@ -44,6 +44,11 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// How many of its records begin before `offset`.
+    fn before(&self, offset: u64) -> usize {
+        self.offsets.partition_point(|at| u64::from(*at) < offset)
+    }
+
     /// The first place after all of it.
     pub fn end(&self) -> Place {
         self.ranges.last().map_or_else(Place::default, |range| range.1)
@@ -96,6 +101,13 @@ impl Index {
         }
     }
 
+    /// How many records the newest segment holds at or after `offset`.
+    pub fn count(&self, segment: u64, offset: u64) -> usize {
+        let parts = self.streams.values().filter_map(|stream| stream.parts.back());
+        let ours = parts.filter(|part| part.segment == segment);
+        ours.map(|part| part.offsets.len() - part.before(offset)).sum()
+    }
+
     /// Who speaks on a stream.
     pub fn introduce(&mut self, stream: u64, preamble: &[u8]) {
         let known = &mut self.streams.entry(stream).or_default().preamble;
@@ -130,7 +142,7 @@ impl Index {
                 continue;
             };
             gone.push(Span { stream: id, from, upto: part.end() });
-            part.offsets.truncate(part.offsets.partition_point(|at| u64::from(*at) < offset));
+            part.offsets.truncate(part.before(offset));
             part.ranges.retain_mut(|range| {
                 range.1 = range.1.min(from);
                 range.0 < range.1

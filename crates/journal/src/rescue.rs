@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 
@@ -54,7 +55,12 @@ impl Journal {
     /// A new segment with all that was not durable, and is now; or none.
     fn rewrite(&mut self, old: &Segment) -> Option<(Segment, Vec<Moved>)> {
         let mut new = self.create_file().ok()?;
-        let moved = copy(old, &mut new, self.unsynced.clone()).filter(|_| new.sync().is_ok());
+        let due = {
+            let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+            index.count(old.header.number, old.synced)
+        };
+        let moved = copy(old, &mut new, self.unsynced.clone());
+        let moved = moved.filter(|moved| moved.len() == due && new.sync().is_ok());
         if moved.is_none() {
             new.take_back();
             let _ = self.disk.remove(&new.path); // empty by now, if it stays
@@ -63,14 +69,13 @@ impl Journal {
     }
 }
 
-/// Copies what is not durable and not before its stream's place in `wanted`. Nothing, if any of
-/// it does not read back as it was written.
+/// Copies what is not durable, not before its stream's place in `wanted`, and reads back as it was
+/// written.
 fn copy(old: &Segment, new: &mut Segment, mut wanted: BTreeMap<u64, Place>) -> Option<Vec<Moved>> {
     let mut walk = Walk::new(old.file(), old.header.salt, old.synced, old.end);
-    let (mut moved, mut piece, mut bytes, mut end) = (Vec::new(), Vec::new(), 0, old.synced);
+    let (mut moved, mut piece, mut bytes) = (Vec::new(), Vec::new(), 0);
     while let Some(found) = walk.next() {
-        let Found::Record { offset, header } = found else { return None };
-        end = offset + header.size();
+        let Found::Record { offset, header } = found else { continue };
         let due = wanted.get_mut(&header.stream).filter(|due| header.from >= **due);
         let Some(due) = due.filter(|_| header.kind == Kind::Record) else { continue };
         *due = header.upto;
@@ -83,7 +88,7 @@ fn copy(old: &Segment, new: &mut Segment, mut wanted: BTreeMap<u64, Place>) -> O
         }
     }
     append(old, new, &piece, &mut moved)?;
-    (end == old.end).then_some(moved)
+    Some(moved)
 }
 
 fn append(

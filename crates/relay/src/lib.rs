@@ -5,8 +5,9 @@
 //! each door; a ring is, because what lies below a stream's position is not sent on. It says
 //! nothing itself but its own tip.
 //!
-//! With a journal it is an archive: it keeps what it sends on, answers for publishers that are gone,
-//! goes on where it was after a restart, and takes what publishers offer that cannot be dialled.
+//! With a journal it is an archive: it keeps what it sends on, answers for publishers that are
+//! gone, goes on where it was after a restart, and takes what publishers offer that cannot be
+//! dialled.
 #![forbid(unsafe_code)]
 
 mod offers;
@@ -26,7 +27,7 @@ use selvedge_core::author::Input;
 use selvedge_core::fanout::{self, PeerId};
 use selvedge_core::limits::BODY_BYTES_HARD;
 use selvedge_core::open::Refusal;
-use selvedge_core::seal::SecretKey;
+use selvedge_core::seal::{Header, Packet, SecretKey};
 use selvedge_core::subscriber::{Delivery, LinkId, Output};
 use selvedge_core::wire::{Frames, Mark};
 use tokio::sync::watch;
@@ -151,7 +152,7 @@ impl Node {
 
     /// Until `shutdown`, and the drain after it.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        self.voice.say(Input::Tick, &mut self.outlet); // the first tip
+        self.say(Input::Tick); // the first tip
         let mut outputs = Vec::new();
         let mut done = Vec::new();
         loop {
@@ -160,7 +161,9 @@ impl Node {
                 () = self.outlet.turn() => self.offered(&mut outputs),
                 () = written(&mut self.journal, &mut done) => {}
                 turn = self.voice.turn() => {
-                    self.voice.take(turn, &mut self.outlet);
+                    let mut steps = Vec::new();
+                    self.voice.take(turn, &mut steps);
+                    steps.iter().for_each(|step| self.outlet.step(step));
                 }
                 Ok(()) = self.directory.changed() => {
                     let now = self.directory.borrow_and_update().clone();
@@ -177,7 +180,7 @@ impl Node {
             // Of streams that are not our own, only their authors can make tips; the next comes.
             let ours = self.voice.key_id();
             if self.outlet.tips_wanted().any(|key| key == ours) {
-                self.voice.say(Input::TipWanted, &mut self.outlet);
+                self.say(Input::TipWanted);
             }
         }
         self.drain().await;
@@ -208,6 +211,8 @@ impl Node {
         // The wire matches bytes, patterns segments.
         delivery.packets.retain(|trusted| self.carries(trusted.packet().topic()));
         let commit = delivery.to_commit();
+        let messages = commit.packets.iter().map(|packet| u64::from(packet.numbers)).sum();
+        self.inlet.counters().delivered(messages);
         let (key, end) = (delivery.key, commit.header.end());
         let from = self.since.insert(key, end).unwrap_or(commit.header.start());
         let kept = self.journal.is_some().then(|| self.speaker(key, &delivery.publisher));
@@ -231,16 +236,17 @@ impl Node {
 
     /// Lets peers have what is kept, or could not be: what is not held is in no MARK later.
     fn tell(&mut self, done: Done) {
-        match done.step {
-            Step::Commit { commit, .. } => self.outlet.send(&commit),
-            Step::Passed { key, upto } => self.outlet.passed(key, upto),
-            Step::Gone { key, upto } => self.outlet.gone(key, upto),
-            Step::Sync => {
-                if let Some(journal) = &self.journal {
-                    self.offers.synced(done.written.is_ok(), journal, &mut self.outlet);
-                }
-            }
+        self.outlet.step(&done.step);
+        if let (Step::Sync, Some(journal)) = (done.step, &self.journal) {
+            self.offers.synced(done.written.is_ok(), journal, &mut self.outlet);
         }
+    }
+
+    /// Says what is the relay's own: its tip.
+    fn say(&mut self, input: Input) {
+        let mut steps = Vec::new();
+        self.voice.say(input, &mut steps);
+        steps.iter().for_each(|step| self.outlet.step(step));
     }
 
     /// Takes what peers offered.
@@ -248,11 +254,9 @@ impl Node {
         for offer in self.outlet.offers() {
             match offer {
                 Offer::Packet(peer, frames) => {
+                    let named = Packet::parse(frames.clone()).map(|packet| *packet.header());
                     if let Err(why) = self.offer(peer, frames, out) {
-                        tracing::warn!(peer = peer.0, "an offer is refused: {why}");
-                        let (key, none) = (KeyId(0), Position::default());
-                        let mark = Mark { key, from: none, upto: none, flags: Mark::REFUSED };
-                        self.outlet.answer(peer, &mark);
+                        self.refuse(peer, named.ok(), &why);
                     }
                 }
                 Offer::Gone(peer) => {
@@ -261,6 +265,14 @@ impl Node {
                 }
             }
         }
+    }
+
+    fn refuse(&mut self, peer: PeerId, named: Option<Header>, why: &NotTaken) {
+        let (none, flags) = (Position::default(), Mark::REFUSED);
+        let mark = named.map(|header| (header.key, header.start(), header.end()));
+        let (key, from, upto) = mark.unwrap_or((KeyId(0), none, none));
+        tracing::warn!("{key} {from} to {upto} was offered and is refused: {why}");
+        self.outlet.answer(peer, &Mark { key, from, upto, flags });
     }
 
     fn offer(
@@ -294,8 +306,8 @@ impl Node {
             written(&mut self.journal, &mut done).await;
             done.drain(..).for_each(|done| self.tell(done));
         }
+        self.say(Input::Close);
         drop((self.inlet, self.journal));
-        self.voice.say(Input::Close, &mut self.outlet);
         let deadline = Instant::now() + DRAIN;
         while self.outlet.waiting() > 0 {
             if timeout_at(deadline, self.outlet.turn()).await.is_err() {

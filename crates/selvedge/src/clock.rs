@@ -46,9 +46,14 @@ impl Clock {
 
 /// Microseconds since 1970, 0 before.
 pub fn wall() -> Wall {
-    Wall(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros))
+    wall_of(SystemTime::now())
 }
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Microseconds since 1970 at that time, 0 before.
+pub fn wall_of(time: SystemTime) -> Wall {
+    Wall(time.duration_since(UNIX_EPOCH).map_or(0, micros))
 }

@@ -93,7 +93,8 @@ pub struct Journal {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// What the segments of a journal carry, so that they prove themselves: the public key and the name.
+/// What the segments of a journal carry, so that they prove themselves: the public key and the
+/// name.
 pub fn speaker(key: &PublicKey, name: &Name) -> Bytes {
     [&key.as_bytes()[..], name.as_str().as_bytes()].concat().into()
 }
@@ -175,7 +176,7 @@ impl Journal {
 
     /// The oldest that is held of a stream.
     pub fn oldest(&self, key: KeyId) -> Option<Position> {
-        self.reader.held(key.0).first().map(|(from, _)| position(*from))
+        oldest(&self.reader, key)
     }
 
     /// What is held of each stream ends here.
@@ -288,6 +289,11 @@ fn append(writer: &mut Writer, batch: &[Step]) -> Result<(), AppendError> {
         true => writer.sync(),
         false => Ok(()),
     }
+}
+
+/// The oldest that is held of a stream.
+pub(crate) fn oldest(reader: &Reader, key: KeyId) -> Option<Position> {
+    reader.held(key.0).first().map(|(from, _)| position(*from))
 }
 
 /// Reads what a peer missed. What cannot be read is left out, and said.

@@ -11,6 +11,9 @@
 
 mod clock;
 mod counters;
+mod courier;
+pub mod cursor;
+pub mod dead;
 pub mod directory;
 mod fork;
 pub mod headers;
@@ -33,7 +36,7 @@ pub use message::{BadMessage, DecodeError, Event, Message, Outgoing};
 pub use net::{BindError, Listener};
 pub use outlet::Outlet;
 pub use publisher::{Publisher, Receipt};
-pub use subscriber::Subscriber;
+pub use subscriber::{Outcome, Start, Subscriber};
 pub use voice::{StartError, Voice};
 
 pub use selvedge_core::directory::Durability;
@@ -41,6 +44,11 @@ pub use selvedge_core::seal::ContentType;
 pub use selvedge_core::subscriber::{Lost, Reason};
 pub use selvedge_core::topic::{Name, Pattern, Topic};
 pub use selvedge_core::{KeyId, Position};
+
+/// Uniform in 0..1, to spread what many would do at once. Without randomness from the system, half.
+fn random_fraction() -> f64 {
+    getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX))
+}
 
 /// The examples of the README are tests.
 #[cfg(doctest)]

@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use selvedge_core::directory::Durability;
 use selvedge_core::limits::EXTENSION_BYTES;
-use selvedge_core::seal::ContentType;
+use selvedge_core::open::Trusted;
+use selvedge_core::seal::{ContentType, Entry};
 use selvedge_core::subscriber::{Delivery, Lost};
 use selvedge_core::topic::{BadTopic, Name, Topic};
-use selvedge_core::{Position, Wall};
+use selvedge_core::{KeyId, Position, Wall};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -23,7 +24,10 @@ use crate::headers::{BadHeaders, Headers, Undecodable};
 pub struct Message {
     /// Who said it: the name that the directory gives the key.
     pub publisher: Name,
-    /// Its place in its publisher's stream.
+    /// Whose stream it belongs to: the key that signed it.
+    pub key: KeyId,
+    /// Its place in that stream. Whoever keeps his own place in it stores `position.after()`; see
+    /// [`Builder::resume`](crate::subscriber::Builder::resume).
     pub position: Position,
     /// Its topic.
     pub topic: Topic,
@@ -37,6 +41,10 @@ pub struct Message {
     pub body: Bytes,
     /// The headers as signed; see [`Message::headers`].
     pub extension: Bytes,
+    /// The packet in which it came, as it was sent: with the directory it proves its origin.
+    pub packet: Bytes,
+    /// Which of the packet's messages it is.
+    pub index: u16,
 }
 
 /// What a subscriber yields.
@@ -91,18 +99,36 @@ impl Message {
     /// The messages of a commit, in order.
     pub(crate) fn all(delivery: &Delivery) -> impl Iterator<Item = Message> {
         delivery.messages().map(|(seq, trusted, tseq, entry)| {
-            let packet = trusted.packet();
-            Message {
-                publisher: delivery.publisher.clone(),
-                position: Position::new(delivery.header.epoch, seq),
-                topic: packet.topic().clone(),
-                tseq,
-                ctype: entry.ctype,
-                time: system_time(entry.time),
-                body: packet.body(entry.body),
-                extension: packet.extension(&entry),
-            }
+            let at = Position::new(delivery.header.epoch, seq);
+            Message::new(trusted, at, tseq, &entry)
         })
+    }
+
+    /// Message `index` of a packet; `None` if it has fewer.
+    pub(crate) fn of(trusted: &Trusted, index: u16) -> Option<Message> {
+        let packet = trusted.packet();
+        let entry = packet.entries().nth(index.into())?;
+        let at = packet.header().start();
+        let at = Position::new(at.epoch, at.seq + u64::from(entry.off)); // parse() checked the sum
+        let tseq = packet.tseq() + u64::from(index);
+        Some(Message::new(trusted, at, tseq, &entry))
+    }
+
+    fn new(trusted: &Trusted, position: Position, tseq: u64, entry: &Entry<'_>) -> Message {
+        let packet = trusted.packet();
+        Message {
+            publisher: trusted.publisher().clone(),
+            key: packet.header().key,
+            position,
+            topic: packet.topic().clone(),
+            tseq,
+            ctype: entry.ctype,
+            time: system_time(entry.time),
+            body: packet.body(entry.body),
+            extension: packet.extension(entry),
+            packet: packet.wire().clone(),
+            index: entry.body as u16, // a packet has at most 1,024
+        }
     }
 }
 
@@ -112,7 +138,7 @@ impl fmt::Display for Message {
     }
 }
 
-fn system_time(wall: Wall) -> SystemTime {
+pub(crate) fn system_time(wall: Wall) -> SystemTime {
     UNIX_EPOCH + Duration::from_micros(wall.0)
 }
 

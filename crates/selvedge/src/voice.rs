@@ -18,7 +18,6 @@ use selvedge_core::{KeyId, Position};
 use crate::clock::Clock;
 use crate::journal::{self, Done, Journal, Kept, Step};
 use crate::net::{BindError, Listener};
-use crate::outlet::Outlet;
 use crate::state::{Epochs, StateError};
 
 /// Why a service or relay cannot start.
@@ -58,6 +57,17 @@ pub enum StartError {
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] selvedge_journal::OpenError),
+}
+
+impl StartError {
+    /// Whether another process has what this one needs, and may be done with it soon.
+    pub fn is_locked(&self) -> bool {
+        matches!(
+            self,
+            StartError::State(StateError::Locked { .. })
+                | StartError::Journal(selvedge_journal::OpenError::Locked { .. })
+        )
+    }
 }
 
 /// What a voice waited for: [`Voice::take`] it.
@@ -110,7 +120,7 @@ pub struct Voice {
     journal: Option<Journal>,
     /// Numbers that have to be on the disk before they are sent, those that are there aside.
     durable: VecDeque<Range<u64>>,
-    /// The place before which everything was handed to the outlet, or failed.
+    /// The place before which everything was handed out, or failed.
     sent: Position,
     looked: Instant,
     closed: bool,
@@ -135,15 +145,17 @@ impl Voice {
         let listener = listener(given, name, relay.bind.as_ref(), &relay.endpoints)?;
         let identity =
             Identity { fabric: directory.fabric().clone(), publisher: name.clone(), key };
-        Ok((Voice::begin(identity, state, None, None)?, listener))
+        Ok((Voice::begin(identity, state, None, None, false)?, listener))
     }
 
-    /// Begins a new epoch, durable before this returns.
+    /// Begins a new epoch, durable before this returns. One that `offers` holds what is not
+    /// confirmed: tell [`Input::Oldest`].
     pub(crate) fn begin(
         identity: Identity,
         state: &Path,
         pack: Option<u16>,
         journal: Option<Journal>,
+        offers: bool,
     ) -> Result<Voice, StateError> {
         let key = identity.key_id();
         let ends = journal.as_ref().map(|journal| journal.epochs(key));
@@ -154,7 +166,10 @@ impl Voice {
             publisher: identity.publisher.clone(),
             epoch: epochs.epoch,
             earlier: epochs.earlier.clone(),
-            oldest: journal.as_ref().map(|journal| journal.oldest(key).unwrap_or(sent)),
+            oldest: match &journal {
+                Some(journal) => Some(journal.oldest(key).unwrap_or(sent)),
+                None => offers.then_some(sent),
+            },
             voids: journal.as_ref().map_or(Vec::new(), |j| j.voids(key, &epochs.earlier)),
             pack: pack.map_or(BODIES, usize::from),
             jitter: epochs.epoch,
@@ -173,8 +188,8 @@ impl Voice {
         })
     }
 
-    /// Hands `input` to the author, and what comes of it, signed, to the journal, or to the outlet.
-    pub fn say(&mut self, input: Input, outlet: &mut Outlet) {
+    /// Hands `input` to the author, and what comes of it, signed, to the journal, or to `out`.
+    pub fn say(&mut self, input: Input, out: &mut Vec<Step>) {
         self.author.handle(self.clock.now(), input, &mut self.effects);
         // Sealing answers at once, and so leads to further effects: first come, first done.
         let mut effects = std::mem::take(&mut self.effects);
@@ -187,7 +202,7 @@ impl Voice {
                     let commit = unsealed.seal(&self.identity);
                     self.author.handle(self.clock.now(), Input::Sealed(commit), &mut effects);
                 }
-                Output::Send(commit) => self.send(commit, outlet),
+                Output::Send(commit) => self.send(commit, out),
                 Output::Closed => self.closed = true,
             }
         }
@@ -203,11 +218,11 @@ impl Voice {
         }
     }
 
-    fn send(&mut self, commit: Commit, outlet: &mut Outlet) {
+    fn send(&mut self, commit: Commit, out: &mut Vec<Step>) {
         let (from, end) = (commit.header.start(), commit.header.end());
         let Some(journal) = &mut self.journal else {
             self.sent = end;
-            return outlet.send(&commit);
+            return out.push(Step::Commit { commit, kept: None });
         };
         let durable = self.durable.front().is_some_and(|numbers| numbers.start < end.seq);
         while self.durable.front().is_some_and(|numbers| numbers.end <= end.seq) {
@@ -237,38 +252,38 @@ impl Voice {
         }
     }
 
-    /// Hands what was written to the outlet; returns the numbers that the journal did not take: they
+    /// Hands what was written to `out`; returns the numbers that the journal did not take: they
     /// are never sent.
-    pub fn take(&mut self, turn: Turn, outlet: &mut Outlet) -> Vec<Range<u64>> {
+    pub fn take(&mut self, turn: Turn, out: &mut Vec<Step>) -> Vec<Range<u64>> {
         let Turn(done) = turn;
         let mut failed = Vec::new();
         for Done { step, written } in done {
-            let Step::Commit { commit, kept } = step else { continue }; // only a relay's
+            let Step::Commit { commit, kept } = &step else { continue }; // only a relay's
             let header = commit.header;
+            self.sent = header.end();
             if kept.is_some() && written.is_err() {
                 let numbers = header.first..header.end().seq;
-                self.say(Input::Void(numbers.clone()), outlet);
-                outlet.gone(header.key, header.end());
+                self.say(Input::Void(numbers.clone()), out);
+                out.push(Step::Gone { key: header.key, upto: header.end() });
                 failed.push(numbers);
             } else {
-                outlet.send(&commit);
+                out.push(step);
             }
-            self.sent = header.end();
         }
-        self.look(outlet);
-        self.say(Input::Tick, outlet);
+        self.look(out);
+        self.say(Input::Tick, out);
         failed
     }
 
     /// Lets tips tell what the journal still holds.
-    fn look(&mut self, outlet: &mut Outlet) {
+    fn look(&mut self, out: &mut Vec<Step>) {
         if self.looked.elapsed() >= LOOK
             && let Some(journal) = &self.journal
         {
             self.looked = Instant::now();
             let oldest = journal.oldest(self.key_id());
             let oldest = oldest.unwrap_or(Position::new(self.epochs.epoch, 0));
-            self.say(Input::Oldest(oldest), outlet);
+            self.say(Input::Oldest(oldest), out);
         }
     }
 
@@ -282,7 +297,7 @@ impl Voice {
         self.identity.key_id()
     }
 
-    /// The place before which everything was handed to the outlet, or could not be written.
+    /// The place before which everything was handed out, or could not be written.
     pub fn sent(&self) -> Position {
         self.sent
     }
@@ -297,7 +312,7 @@ impl Voice {
         self.author.queued()
     }
 
-    /// Whether [`Input::Close`] was carried out: the last tip was handed to the outlet.
+    /// Whether [`Input::Close`] was carried out: the last tip was handed out.
     pub fn is_closed(&self) -> bool {
         self.closed && self.journal.as_ref().is_none_or(|journal| journal.steps() == 0)
     }

@@ -162,10 +162,9 @@ impl Ledger {
     }
 
     pub fn tip(&mut self, node: usize, key: KeyId, announces: Position) {
-        if let Some(record) = self.streams.get_mut(&(node, key)) {
-            if announces >= record.start {
-                record.tip.get_or_insert(announces);
-            }
+        let record = self.streams.get_mut(&(node, key));
+        if let Some(record) = record.filter(|record| announces >= record.start) {
+            record.tip.get_or_insert(announces);
         }
     }
 

@@ -12,6 +12,7 @@ mod ledger;
 mod link;
 mod node;
 mod plan;
+#[path = "../../../tests/support/random.rs"]
 mod random;
 mod search;
 mod store;

@@ -1,6 +1,8 @@
 //! One file for each command: its arguments, and `run`.
 
+pub mod bridge;
 pub mod check;
+pub mod dead;
 pub mod keygen;
 pub mod pubkey;
 pub mod publish;

@@ -8,9 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{block_on, known_relays};
-use crate::notices::{self, Line};
 use crate::options::{Common, KeyFile};
-use crate::{logging, signals};
+use crate::{logging, notices, signals};
 
 /// Condense what others publish into one stream, until it is told to end
 ///
@@ -42,7 +41,7 @@ async fn relay(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     known_relays(&now, std::iter::once(&args.name).chain(&args.via))?;
     let mut config = Config::new(args.name.clone(), keys::read(&args.key.path(&args.name))?);
     let (notices, told) = notices::channel();
-    tokio::spawn(notices::tell_each(told, log));
+    tokio::spawn(notices::tell_each(told, notices::log));
     config.state = state;
     config.via.clone_from(&args.via);
     config.notices = notices;
@@ -57,8 +56,4 @@ async fn relay(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     }
     tracing::info!("the relay {} has ended", args.name);
     Ok(ExitCode::SUCCESS)
-}
-
-fn log(Line { alarm, text }: Line) {
-    if alarm { tracing::warn!("{text}") } else { tracing::info!("{text}") }
 }

@@ -231,12 +231,34 @@ impl Peer {
         told.is_some_and(|told| core::mem::take(&mut told.dropping))
     }
 
+    /// Says that the answer to an ASK begins; to a peer that is live, that is all: it has
+    /// everything below `next`.
+    pub fn mark_answer(&mut self, key: KeyId, next: Position) -> usize {
+        if self.behind_on(key).is_none() {
+            self.resume(key);
+            return self.mark_with(key, next, Mark::ANSWER);
+        }
+        let from = self.told.get(&key).map_or(next, |told| told.from);
+        self.push_control(Mark { key, from, upto: from, flags: Mark::ANSWER }.encode())
+    }
+
+    /// Says that a stream is not known here.
+    pub fn mark_unknown(&mut self, key: KeyId) -> usize {
+        let nowhere = Position::default();
+        let flags = Mark::ANSWER | Mark::UNKNOWN;
+        self.push_control(Mark { key, from: nowhere, upto: nowhere, flags }.encode())
+    }
+
     /// Says that everything below `upto` was sent. Without room it is said with the next MARK.
     pub fn mark(&mut self, key: KeyId, upto: Position) -> usize {
+        self.mark_with(key, upto, 0)
+    }
+
+    fn mark_with(&mut self, key: KeyId, upto: Position, flags: u8) -> usize {
         let Some(from) = self.told.get(&key).map(|told| told.from) else { return 0 };
         let mut added = 0;
         if self.selvedge {
-            added = self.push_control(Mark { key, from, upto, flags: 0 }.encode());
+            added = self.push_control(Mark { key, from, upto, flags }.encode());
             if added == 0 {
                 return 0;
             }

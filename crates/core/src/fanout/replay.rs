@@ -12,7 +12,7 @@ use super::told::{Reading, Told};
 use super::{FanOut, Output, PeerId};
 use crate::limits::{READERS, REFILL_BYTES};
 use crate::seal::{Commit, Sealed};
-use crate::wire::{Ask, Mark};
+use crate::wire::Ask;
 use crate::{KeyId, Position, Time};
 
 /// A commit as a journal holds it.
@@ -47,24 +47,18 @@ impl FanOut {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let (Some(stream), Some(told)) = (self.streams.get(&key), peer.told(key)) else {
             self.counters.asks_unknown += 1;
-            return;
+            self.queued += peer.mark_unknown(key);
+            return self.write(now, id, out);
         };
         self.counters.asks += 1;
         let have = if told.behind.is_some() { told.sent } else { told.from };
-        let mut begins = told.sent;
         if self.config.journal && from < have {
-            begins = from;
             peer.tell(key, Told::behind(from));
             self.waiting.push_back((id, key));
         }
-        let next = stream.next;
-        let mark = Mark { key, from: begins, upto: begins, flags: Mark::ANSWER };
-        self.queued += peer.push_control(mark.encode());
-        // How far the stream is, and what of it is gone, says more than the packets that follow.
+        self.queued += peer.mark_answer(key, stream.next);
+        // What of it is gone says more than the packets that follow.
         self.announce(id, key);
-        if let Some(peer) = self.peers.get_mut(&id) {
-            self.queued += peer.mark_tip(key, next);
-        }
         self.write(now, id, out);
         self.pump(now, out);
     }

@@ -4,7 +4,6 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
-use smallvec::SmallVec;
 
 use super::evidence::{Evidence, NewestTip};
 use super::heard::Heard;
@@ -29,8 +28,7 @@ struct Link {
     shown: Position,
     /// When that changed last.
     moved: Time,
-    /// It was asked, and its answer has not begun: what comes until then was not asked for, and says
-    /// nothing of what lies before.
+    /// It was asked, and has not begun to answer: what it shows until then is not the answer.
     asked: bool,
 }
 
@@ -134,7 +132,7 @@ impl Stream {
 
     /// Asks all links, and later again if that does not help.
     pub fn ask_all(&mut self, now: Time, counters: &mut Counters, out: &mut Vec<Output>) {
-        let links: SmallVec<[LinkId; 4]> = self.links.keys().copied().collect();
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
         links.into_iter().for_each(|id| self.ask(id, counters, out));
         let again = |stuck: Stuck| (stuck.wait * 2).min(ASK_AGAIN_MAX);
         let wait = self.stuck.filter(|stuck| stuck.at == self.next).map_or(ASK_AGAIN, again);
@@ -149,24 +147,28 @@ impl Stream {
     }
 
     fn shows(&mut self, now: Time, link: LinkId, upto: Position) {
-        if let Some(link) = self.links.get_mut(&link).filter(|link| link.shown < upto) {
+        let further = |link: &&mut Link| link.shown < upto && !link.asked;
+        if let Some(link) = self.links.get_mut(&link).filter(further) {
             (link.shown, link.moved) = (upto, now);
         }
     }
 
-    /// A link that was asked begins to answer.
-    fn answers(&mut self, now: Time, link: LinkId, from: Position) {
-        if let Some(link) = self.links.get_mut(&link).filter(|link| link.asked) {
-            (link.asked, link.shown, link.moved) = (false, from, now);
+    /// A link begins to answer what it was asked.
+    fn answered(&mut self, now: Time, id: LinkId, mark: &Mark) {
+        if mark.flags & Mark::UNKNOWN != 0 {
+            return self.unlink(id); // until it brings something of this stream after all
+        }
+        if let Some(link) = self.links.get_mut(&id) {
+            *link = Link { shown: mark.upto, moved: now, asked: false, ..*link };
         }
     }
 
     pub fn mark(&mut self, now: Time, link: LinkId, mark: &Mark) {
         self.link(now, link, true);
-        if mark.flags & Mark::ANSWER != 0 {
-            return self.answers(now, link, mark.upto);
+        match mark.flags & Mark::ANSWER {
+            0 => self.shows(now, link, mark.upto),
+            _ => self.answered(now, link, mark),
         }
-        self.shows(now, link, mark.upto);
         self.passed.add(mark.from.max(self.next), mark.upto);
     }
 

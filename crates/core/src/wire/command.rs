@@ -145,13 +145,14 @@ pub struct Mark {
 impl Mark {
     /// An epoch inside the range ended uncleanly.
     pub const UNCLEAN: u8 = 1;
+    /// The answer to an ASK begins. Nothing is passed beyond what the range says.
+    pub const ANSWER: u8 = 2;
     /// The answer to an OFFER that was journaled.
     pub const JOURNALED: u8 = 4;
     /// The answer to an OFFER that was refused.
     pub const REFUSED: u8 = 8;
-    /// The answer to an ASK begins: from `from`, which is `upto` too, everything that matches and is
-    /// held follows on this connection, in order.
-    pub const ANSWER: u8 = 16;
+    /// The answer to an ASK for a stream that is not known here.
+    pub const UNKNOWN: u8 = 16;
 
     /// Bytes of the fields.
     const LEN: usize = 41;

@@ -121,7 +121,7 @@ impl Runner {
                 }
             }
             // Full jitter: many subscribers of one publisher do not come back at once.
-            let wait = delay.mul_f64(random_fraction());
+            let wait = delay.mul_f64(crate::random_fraction());
             tokio::select! {
                 () = tokio::time::sleep(wait) => delay = (delay * 2).min(RECONNECT_MAX),
                 changed = self.plan.changed() => match changed {
@@ -380,9 +380,4 @@ impl Link<'_> {
         }
         (self.peer.selvedge && why.blame() == Blame::Link).then_some(why)
     }
-}
-
-/// Uniform in 0..1. Without randomness from the system, half.
-fn random_fraction() -> f64 {
-    getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX))
 }

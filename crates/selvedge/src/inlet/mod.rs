@@ -365,14 +365,30 @@ impl Inlet {
                 self.machine.handle(now, Input::LinkDown(link), out);
             }
         }
-        let keys: Vec<_> = self.machine.positions().map(|(key, _)| key).collect();
-        for key in keys {
+        let streams: Vec<_> = self.machine.positions().collect();
+        for (key, at) in streams {
             if let Err(why) = self.directory.speaker(key) {
                 let revoked = why == selvedge_core::directory::NoSpeaker::Revoked;
+                let before = out.len();
                 self.machine.handle(now, Input::Removed { key, revoked }, out);
+                self.leave(key, at, &out[before..]);
             }
         }
         self.replan(out);
+    }
+
+    /// A stream that was asked for goes on where it was left, should it come back.
+    fn leave(&mut self, key: KeyId, at: Position, left: &[Output]) {
+        let reached = left.iter().map(|output| match output {
+            Output::Deliver(delivery) => delivery.header.end(),
+            Output::Lost(lost) => lost.to,
+            _ => at,
+        });
+        let start = Start::At(reached.fold(at, Position::max));
+        let begin = &mut self.options.begin;
+        if self.options.others != Start::Now || begin.contains_key(&key) {
+            begin.insert(key, start);
+        }
     }
 
     fn said(&mut self, name: Name, id: LinkId, said: Said, out: &mut Vec<Output>) {

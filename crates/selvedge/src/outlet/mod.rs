@@ -22,7 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
 use crate::counters::PeerCounters;
-use crate::journal;
+use crate::journal::{self, Step};
 use crate::net::{Listener, Progress, Stream, Unwritten};
 use peer::Said;
 
@@ -104,6 +104,16 @@ impl Outlet {
             offering: BTreeSet::new(),
             counters,
             accepting: AbortOnDropHandle::new(accepting),
+        }
+    }
+
+    /// Does one step.
+    pub fn step(&mut self, step: &Step) {
+        match step {
+            Step::Commit { commit, .. } => self.send(commit),
+            Step::Passed { key, upto } => self.passed(*key, *upto),
+            Step::Gone { key, upto } => self.gone(*key, *upto),
+            Step::Sync => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod intake;
 mod node;
+mod way;
 
 use std::fmt;
 use std::future::Future;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::wall;
 use crate::counters::PeerCounters;
+use crate::courier::Courier;
 use crate::fork;
 use crate::journal::{self, Journal};
 use crate::message::{BadMessage, Outgoing};
@@ -30,6 +32,7 @@ use crate::state;
 use crate::voice::{self, Voice};
 use intake::{Intake, NotTaken};
 use node::{Command, Node, Sent};
+use way::Way;
 
 pub use crate::voice::StartError;
 
@@ -44,6 +47,11 @@ pub struct Options {
     pub state: PathBuf,
     /// A listener bound already, instead of the directory's `bind` or `endpoint`.
     pub listener: Option<Listener>,
+    /// Bind nothing, and offer what is said to the first of these relays that can be reached:
+    /// [`Receipt::sent`] then waits until that has it on its disk.
+    pub via: Vec<Name>,
+    /// The folder of its journal, instead of what the directory says.
+    pub journal: Option<PathBuf>,
     /// Bytes accepted and not yet signed at most.
     pub intake_bytes: usize,
     /// Largest body, up to 16 MiB. Subscribers accept 1 MiB unless told otherwise.
@@ -64,6 +72,8 @@ impl Options {
             key,
             state: state::default_folder(),
             listener: None,
+            via: Vec::new(),
+            journal: None,
             intake_bytes: INTAKE_BYTES,
             body_bytes: BODY_BYTES,
             queues: fanout::Config::default(),
@@ -129,12 +139,17 @@ pub enum NotSent {
 
 /// Messages that were accepted and not written to every matching subscriber in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{unsigned} messages not signed yet, {unwritten} not written to a subscriber")]
+#[error(
+    "{unsigned} messages not signed yet, {unwritten} not written to a subscriber, {unkept} not \
+     taken by the journal"
+)]
 pub struct Unsent {
     /// Accepted and not signed.
     pub unsigned: u64,
     /// Signed and waiting for a peer, once for each peer.
     pub unwritten: u64,
+    /// Not taken by the journal, since the publisher started: they are never sent.
+    pub unkept: u64,
 }
 
 /// Publishes signed messages. Cheap to clone; all clones speak on one stream, and the messages of
@@ -205,42 +220,56 @@ impl Publisher {
         options: Options,
     ) -> Result<Publisher, StartError> {
         let now = directory.borrow().clone();
-        let Options { name, key, state, listener, intake_bytes, body_bytes, queues, hold } =
-            options;
-        let unknown = || StartError::Unknown { kind: "service", name: name.clone() };
-        let service = now.service(name.as_str()).ok_or_else(unknown)?;
-        voice::entitled(&now, &name, &key, &service.keys)?;
-        let listener = voice::listener(listener, &name, service.bind.as_ref(), &service.endpoints)?;
-        let local_addr = listener.local_addr();
+        let unknown = |kind, name: &Name| StartError::Unknown { kind, name: name.clone() };
+        let name = options.name.clone();
+        let service = now.service(name.as_str()).ok_or_else(|| unknown("service", &name))?;
+        voice::entitled(&now, &name, &options.key, &service.keys)?;
+        let missing = options.via.iter().find(|relay| now.relay(relay.as_str()).is_none());
+        if let Some(relay) = missing {
+            return Err(unknown("relay", relay));
+        }
+        let (given, offers) = (options.listener, !options.via.is_empty());
+        let bind = || voice::listener(given, &name, service.bind.as_ref(), &service.endpoints);
+        let listener = if offers { None } else { Some(bind()?) };
+        let local_addr = listener.as_ref().and_then(Listener::local_addr);
         let fabric = now.fabric().clone();
-        let identity = Identity { fabric, publisher: name.clone(), key };
-        let folder = journal::folder(&service.journal, &state, &name);
+        let identity = Identity { fabric, publisher: name.clone(), key: options.key };
+        let folder = journal::folder(&service.journal, &options.state, &name);
+        let folder = options.journal.or(folder);
         let journal = folder.map(|folder| Journal::open(&folder, &identity, &service.retain));
         let journal = journal.transpose()?;
         let kept = journal.is_some().then(|| service.durability.unwrap_or(Durability::Log));
         let reader = journal.as_ref().map(Journal::reader);
-        let voice = Voice::begin(identity, &state, service.pack, journal)?;
-        let (intake, outtake) = intake::intake(intake_bytes);
+        let voice = Voice::begin(identity, &options.state, service.pack, journal, offers)?;
+        let (key, next) = (voice.key_id(), voice.sent());
+        let way = match listener {
+            Some(listener) => {
+                let queues = options.queues;
+                let serves = outlet::Options { queues, journal: reader, offers: false };
+                let mut outlet = Outlet::new(listener, serves);
+                outlet.passed(key, next);
+                Way::Outlet(outlet)
+            }
+            None => Way::Courier(Courier::new(directory.clone(), options.via, key, next, reader)),
+        };
+        let (intake, outtake) = intake::intake(options.intake_bytes);
         let (commands, orders) = mpsc::unbounded_channel();
         let (progress, sent) = watch::channel(Sent::default());
-        let mut outlet =
-            Outlet::new(listener, outlet::Options { queues, journal: reader, offers: false });
-        outlet.passed(voice.key_id(), voice.sent());
         let shared = Arc::new(Shared {
             intake,
             commands,
-            permitted: ArcSwap::from_pointee(Permitted::now(&now, &name, voice.key_id())),
+            permitted: ArcSwap::from_pointee(Permitted::now(&now, &name, key)),
             sent,
-            counters: outlet.counters(),
-            epoch: voice.sent().epoch,
+            counters: way.counters(),
+            epoch: next.epoch,
             name,
-            key: voice.key_id(),
+            key,
             durability: kept,
-            body_bytes: body_bytes.min(BODY_BYTES_HARD),
+            body_bytes: options.body_bytes.min(BODY_BYTES_HARD),
             forks: fork::count(),
             local_addr,
         });
-        let node = Node::new(voice, outlet, outtake, orders, progress, hold);
+        let node = Node::new(voice, way, outtake, orders, progress, options.hold || offers);
         tokio::spawn(node.run());
         tokio::spawn(follow(directory, Arc::downgrade(&shared)));
         Ok(Publisher { shared })
@@ -292,6 +321,11 @@ impl Publisher {
     /// [`PublishError::Reserved`], [`PublishError::Denied`] or [`PublishError::Scheme`].
     pub fn check(&self, topic: &Topic) -> Result<(), PublishError> {
         self.shared.permitted.load().check(&self.shared.name, topic)
+    }
+
+    /// Whether it keeps a journal.
+    pub fn is_journaled(&self) -> bool {
+        self.shared.durability.is_some()
     }
 
     /// Waits until the intake has room for what was refused last.
@@ -352,8 +386,9 @@ impl Publisher {
 
     /// Everything accepted and not sent, once the task is gone.
     fn lost(&self) -> Unsent {
-        let unsigned = self.accepted().saturating_sub(self.shared.sent.borrow().next);
-        Unsent { unsigned, unwritten: 0 }
+        let sent = self.shared.sent.borrow();
+        let unsigned = self.accepted().saturating_sub(sent.next);
+        Unsent { unsigned, unwritten: 0, unkept: sent.unkept }
     }
 }
 
@@ -384,7 +419,8 @@ impl Receipt {
     /// Waits until the message is signed and handed to the queues of all matching peers. Of a
     /// service with a journal, it is kept then: on the disk if its durability is `log`, in the
     /// kernel's hands if it is `buffered`, which survives the end of the process. Of one without,
-    /// nothing is promised to subscribers that are not connected.
+    /// nothing is promised to subscribers that are not connected. If it is offered to relays, it is
+    /// on the disk of one of them.
     ///
     /// # Errors
     /// [`NotSent`]: nobody gets it.

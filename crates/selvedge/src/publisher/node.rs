@@ -1,9 +1,11 @@
-//! The publisher's task: intake → author → seal → outlet, and what the application asks for.
+//! The publisher's task: intake → author → seal → journal → way out, and what the application asks
+//! for.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use selvedge_core::Position;
 use selvedge_core::author::Input;
 use selvedge_core::limits::{HOLD_BYTES, SIGN_BYTES, UNWRITTEN_BYTES};
 use selvedge_core::topic::Topic;
@@ -12,16 +14,18 @@ use tokio::time::Instant;
 
 use super::Unsent;
 use super::intake::{Outtake, Taken};
-use crate::outlet::Outlet;
+use super::way::Way;
 use crate::voice::{Turn, Voice};
 
 /// What became of messages.
 #[derive(Clone, Debug, Default)]
 pub struct Sent {
-    /// The number after the last one that was handed to the outlet, or failed.
+    /// The number after the last one that arrived where it is sent, or failed.
     pub next: u64,
     /// Numbers that the journal did not take, the newest [`FAILED`] ranges.
     pub failed: Arc<Vec<Range<u64>>>,
+    /// How many numbers that were in all.
+    pub unkept: u64,
 }
 
 /// Ranges of failed numbers that are remembered: a receipt is asked about soon.
@@ -41,7 +45,7 @@ pub enum Command {
 #[derive(Debug)]
 pub struct Node {
     voice: Voice,
-    outlet: Outlet,
+    way: Way,
     outtake: Outtake,
     orders: mpsc::UnboundedReceiver<Command>,
     /// What became of messages.
@@ -64,7 +68,7 @@ struct Waiting {
 impl Node {
     pub fn new(
         voice: Voice,
-        outlet: Outlet,
+        way: Way,
         outtake: Outtake,
         orders: mpsc::UnboundedReceiver<Command>,
         sent: watch::Sender<Sent>,
@@ -72,7 +76,7 @@ impl Node {
     ) -> Node {
         let most_queued = if hold { HOLD_BYTES } else { usize::MAX };
         let (waiting, listening) = (Vec::new(), Vec::new());
-        Node { voice, outlet, outtake, orders, sent, most_queued, waiting, listening }
+        Node { voice, way, outtake, orders, sent, most_queued, waiting, listening }
     }
 
     /// Until it is closed, or nobody can publish any more.
@@ -81,7 +85,7 @@ impl Node {
         let mut open = true;
         loop {
             let deadline = self.waiting.iter().map(|waiting| waiting.deadline).min();
-            let room = self.outlet.queued_bytes() < self.most_queued
+            let room = self.way.queued_bytes() < self.most_queued
                 && self.voice.unwritten_bytes() < UNWRITTEN_BYTES;
             let hungry = room && self.voice.queued() < SIGN_BYTES;
             tokio::select! {
@@ -92,12 +96,12 @@ impl Node {
                         self.author(Input::Close);
                     }
                 },
-                () = self.outlet.turn() => {}
+                () = self.way.turn() => self.turned(),
                 turn = self.voice.turn() => self.turn(turn),
                 Some(order) = self.orders.recv() => self.order(order),
                 () = at(deadline), if deadline.is_some() => {}
             }
-            if self.outlet.tips_wanted().count() > 0 {
+            if self.way.tip_wanted() {
                 self.author(Input::TipWanted);
             }
             self.answer_listening();
@@ -116,20 +120,35 @@ impl Node {
     }
 
     fn author(&mut self, input: Input) {
-        self.voice.say(input, &mut self.outlet);
+        let mut steps = Vec::new();
+        self.voice.say(input, &mut steps);
+        steps.into_iter().for_each(|step| self.way.step(step));
         self.tell(Vec::new());
     }
 
     fn turn(&mut self, turn: Turn) {
-        let failed = self.voice.take(turn, &mut self.outlet);
+        let mut steps = Vec::new();
+        let failed = self.voice.take(turn, &mut steps);
+        steps.into_iter().for_each(|step| self.way.step(step));
         self.tell(failed);
+    }
+
+    /// The way has done something.
+    fn turned(&mut self) {
+        if let Some(oldest) = self.way.holds() {
+            let oldest = Position::new(self.voice.sent().epoch, oldest);
+            return self.author(Input::Oldest(oldest));
+        }
+        self.tell(Vec::new());
     }
 
     /// Tells those who wait how far it is.
     fn tell(&mut self, failed: Vec<Range<u64>>) {
-        let next = self.voice.sent().seq;
+        let next = self.way.arrived(self.voice.sent().seq);
         self.sent.send_if_modified(|sent| {
             if !failed.is_empty() {
+                sent.unkept +=
+                    failed.iter().map(|numbers| numbers.end - numbers.start).sum::<u64>();
                 let known = Arc::make_mut(&mut sent.failed);
                 known.extend(failed);
                 known.drain(..known.len().saturating_sub(FAILED));
@@ -149,9 +168,9 @@ impl Node {
     }
 
     fn answer_listening(&mut self) {
-        let outlet = &self.outlet;
+        let way = &self.way;
         let still = std::mem::take(&mut self.listening).into_iter();
-        let still = still.filter_map(|(topic, reply)| match outlet.listeners(&topic) {
+        let still = still.filter_map(|(topic, reply)| match way.listeners(&topic) {
             0 if reply.is_closed() => None,
             0 => Some((topic, reply)),
             count => {
@@ -168,15 +187,15 @@ impl Node {
         if self.waiting.is_empty() {
             return None;
         }
-        let signed = |waiting: &Waiting| self.sent.borrow().next >= waiting.upto;
+        let signed = |waiting: &Waiting| self.voice.sent().seq >= waiting.upto;
         if !self.voice.is_closed() && self.waiting.iter().any(|w| w.close && signed(w)) {
             self.author(Input::Close);
         }
         let now = Instant::now();
-        let written = self.outlet.waiting() == 0;
+        let written = self.way.waiting() == 0;
         let mut last = None;
         for waiting in std::mem::take(&mut self.waiting) {
-            let signed = self.sent.borrow().next >= waiting.upto;
+            let signed = self.voice.sent().seq >= waiting.upto;
             let done = signed && written && (self.voice.is_closed() || !waiting.close);
             if !done && now < waiting.deadline {
                 self.waiting.push(waiting);
@@ -190,10 +209,11 @@ impl Node {
     }
 
     fn unsent(&self, upto: u64) -> Result<(), Unsent> {
-        let unsigned = upto.saturating_sub(self.sent.borrow().next);
-        match (unsigned, self.outlet.waiting()) {
-            (0, 0) => Ok(()),
-            (unsigned, unwritten) => Err(Unsent { unsigned, unwritten }),
+        let unsigned = upto.saturating_sub(self.voice.sent().seq);
+        let unkept = self.sent.borrow().unkept;
+        match (unsigned, self.way.waiting(), unkept) {
+            (0, 0, 0) => Ok(()),
+            (unsigned, unwritten, unkept) => Err(Unsent { unsigned, unwritten, unkept }),
         }
     }
 
@@ -207,7 +227,8 @@ impl Node {
             tracing::warn!("cannot note the clean end of the epoch: {error}");
         }
         self.orders.close();
-        self.outlet.close().await;
+        self.way.close().await;
+        drop(self.voice); // its journal is closed in order
         if let Some(last) = last {
             let _ = last.reply.send(result); // whoever asked may be gone
         }

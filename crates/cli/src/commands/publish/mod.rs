@@ -2,13 +2,15 @@
 
 mod body;
 mod lines;
+mod via;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use selvedge::publisher::{self, PublishError};
-use selvedge::{Headers, Name, Outgoing, Publisher, Topic, keys};
+use selvedge::{Headers, Name, Outgoing, Publisher, Receipt, Topic, keys};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -27,10 +29,15 @@ const WAIT: Duration = Duration::from_secs(5);
 
 /// Publish one message, or one for each line of standard input
 ///
-/// Messages go to the subscribers that are connected when they are sent. With --body the command
-/// waits for the first and fails if nobody comes. Without it, the service's socket is open from the
-/// start of standard input to its end, and what is said before anybody listens is heard by nobody:
-/// use --wait to hold the first line back.
+/// Messages go to the subscribers that are connected when they are sent, and to a service's
+/// journal, if the directory gives it one. With --body the command waits for the first subscriber
+/// and fails if nobody comes, unless the message is kept. Without it, the service's socket is open
+/// from the start of standard input to its end, and what is said before anybody listens is heard by
+/// nobody: use --wait to hold the first line back.
+///
+/// With --via nothing is bound: messages are offered to a relay, and the command succeeds once that
+/// has all of them on its disk. With --spool what no relay takes in time is kept, and delivered by
+/// the next run.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What the message is about
@@ -54,9 +61,16 @@ pub struct Args {
     /// Each line is {"topic": …, "body": any JSON, "headers": {…} or none}
     #[arg(long)]
     jsonl: bool,
-    /// Wait so long for a subscriber before the first message [default: 5 with --body, else 0]
+    /// Wait so long for a subscriber before the first message, or for a relay to take all of them
+    /// [default: 5 with --body or --via, else 0]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<Duration>,
+    /// Offer to this relay, which must keep a journal; may be repeated: the first that takes them
+    #[arg(long, value_name = "RELAY")]
+    via: Vec<Name>,
+    /// Keep here what no relay takes, and deliver what was kept
+    #[arg(long, value_name = "DIR", requires = "via")]
+    spool: Option<PathBuf>,
 }
 
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
@@ -72,11 +86,20 @@ async fn publish(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let watched = common.watch(Some(&state))?;
     known_services(&watched.directory.borrow(), [&args.name])?;
     let key = keys::read(&args.key.path(&args.name))?;
-    let mut options = publisher::Options::new(args.name.clone(), key);
-    options.state = state;
-    let publisher = Publisher::start(watched.directory.clone(), options)?;
+    let options = || {
+        let mut options = publisher::Options::new(args.name.clone(), key.clone());
+        options.state.clone_from(&state);
+        options.via.clone_from(&args.via);
+        options.journal = args.spool.as_ref().map(|spool| spool.join(args.name.as_str()));
+        options
+    };
+    let wait = args.wait.unwrap_or(WAIT);
+    if !args.via.is_empty() {
+        return via::publish(&watched.directory, options, &format, single, wait, &stop).await;
+    }
+    let publisher = Publisher::start(watched.directory.clone(), options())?;
     let outcome = match single {
-        Some(message) => one(&publisher, message, args.wait.unwrap_or(WAIT), &stop).await,
+        Some(message) => one(&publisher, message, wait, &stop).await,
         None => all(&publisher, &format, args.wait, &stop).await,
     };
     // Whatever went wrong, what came before is sent.
@@ -87,7 +110,7 @@ async fn publish(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-/// Sends one message and makes sure that somebody got it.
+/// Sends one message and makes sure that somebody got it, or that it is kept.
 async fn one(
     publisher: &Publisher,
     message: Outgoing,
@@ -97,6 +120,10 @@ async fn one(
     let topic = message.topic().clone();
     publisher.check(&topic)?;
     let deadline = Instant::now() + wait;
+    if publisher.is_journaled() {
+        let receipt = send(publisher, &message).await?;
+        return Ok(receipt.sent().await?);
+    }
     if !listened(publisher, &topic, deadline, stop).await {
         if stop.is_cancelled() {
             bail!("ended before anybody listened to {topic}; the message was not sent");
@@ -159,11 +186,11 @@ async fn listened(
 }
 
 /// Sends a message, once there is room for it.
-async fn send(publisher: &Publisher, message: &Outgoing) -> Result<(), PublishError> {
+async fn send(publisher: &Publisher, message: &Outgoing) -> Result<Receipt, PublishError> {
     loop {
         match publisher.send(message.clone()) {
             Err(PublishError::Full) => publisher.ready().await,
-            sent => return sent.map(|_| ()),
+            sent => return sent,
         }
     }
 }

@@ -1,16 +1,16 @@
 //! `selvedge tail`: verified messages as they come.
 
-mod message;
+pub mod message;
 mod msgpack;
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _};
 use std::num::NonZeroU64;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use selvedge::directory::Directory;
-use selvedge::{Event, Lost, Name, Pattern, Subscriber};
+use selvedge::{Event, Lost, Message, Name, Pattern, Start, Subscriber};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -23,6 +23,9 @@ use message::Form;
 
 /// Messages are written when no more are at hand, or they have so many bytes.
 const WRITE_BYTES: usize = 64 << 10;
+
+/// Messages of a named tail that may wait to be written; they are, long before.
+const UNWRITTEN: usize = 100_000;
 
 /// How long a write may take that is under way when the command is told to end.
 const GRACE: Duration = Duration::from_millis(500);
@@ -49,6 +52,15 @@ pub struct Args {
     /// Show only what this service says; may be repeated
     #[arg(long, value_name = "SERVICE")]
     from: Vec<Name>,
+    /// Go on where the last tail of this name ended: what was written to standard output does not
+    /// come again, what was said meanwhile does. Kept in the state folder; a name for each pattern
+    #[arg(long, value_name = "NAME")]
+    name: Option<Name>,
+    /// Where to begin: now, oldest, a time such as 2026-11-22T08:00:00Z, or so long ago, such as
+    /// 2h; a time costs the transfer of all that is held. With --name it counts for a new name only
+    /// [default: now]
+    #[arg(long, value_name = "WHERE", value_parser = start)]
+    start: Option<Start>,
 }
 
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
@@ -58,8 +70,9 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
 
 async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let stop = signals::shutdown()?;
-    // No service: nothing is kept unless there is a place for it.
-    let watched = common.watch(common.state.as_deref())?;
+    // No service: nothing is kept unless there is a place, or a name, for it.
+    let state = args.name.as_ref().map(|_| common.state_folder()).or(common.state.clone());
+    let watched = common.watch(state.as_deref())?;
     let now = watched.directory.borrow().clone();
     known_relays(&now, &args.via)?;
     known_services(&now, &args.from)?;
@@ -74,12 +87,21 @@ async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     subscriber = patterns.into_iter().fold(subscriber, |builder, p| builder.pattern(p));
     subscriber = args.from.iter().cloned().fold(subscriber, |builder, name| builder.from(name));
     subscriber = args.via.iter().cloned().fold(subscriber, |builder, name| builder.via(name));
+    subscriber = subscriber.start(args.start.unwrap_or_default());
+    if let Some(name) = &args.name {
+        subscriber = subscriber.name(name.clone()).explicit_acks(UNWRITTEN);
+        subscriber = subscriber.state(common.state_folder());
+    }
 
     // On a task of its own, so that a write that nobody takes does not stop us from ending.
-    let screen =
-        Screen { form: form(common), left: args.count.map(NonZeroU64::get), text: Vec::new() };
+    let screen = Screen {
+        form: form(common),
+        left: args.count.map(NonZeroU64::get),
+        text: Vec::new(),
+        unwritten: args.name.is_some().then(Vec::new),
+    };
     let (deadline, wanted) = (args.timeout.map(|after| Instant::now() + after), args.count);
-    let mut shown = tokio::spawn(screen.show(subscriber.connect(), deadline, stop.clone()));
+    let mut shown = tokio::spawn(screen.show(subscriber.connect()?, deadline, stop.clone()));
     let end = tokio::select! {
         end = &mut shown => end??,
         () = output::reader_gone() => return Err(ReaderGone.into()),
@@ -135,6 +157,8 @@ struct Screen {
     left: Option<u64>,
     /// What is not written yet.
     text: Vec<u8>,
+    /// Its messages, if they are handled only then.
+    unwritten: Option<Vec<Message>>,
 }
 
 impl Screen {
@@ -155,7 +179,7 @@ impl Screen {
                 event = subscriber.next() => event,
                 // No more are at hand: whoever reads gets what there is.
                 () = std::future::ready(()), if unwritten => {
-                    self.write()?;
+                    self.write(&mut subscriber)?;
                     continue;
                 }
             };
@@ -163,6 +187,7 @@ impl Screen {
                 Some(Event::Message(message)) => {
                     self.form.write(&message, &mut self.text);
                     self.left = self.left.map(|left| left - 1);
+                    self.unwritten.iter_mut().for_each(|all| all.push(message.clone()));
                 }
                 Some(Event::Lost(lost)) => tell_lost(&lost),
                 None => break End::Done,
@@ -171,19 +196,22 @@ impl Screen {
                 break End::Done;
             }
             if self.text.len() >= WRITE_BYTES {
-                self.write()?;
+                self.write(&mut subscriber)?;
             }
         };
-        self.write()?;
+        self.write(&mut subscriber)?;
+        subscriber.flush().await?;
         Ok(end)
     }
 
-    fn write(&mut self) -> anyhow::Result<()> {
+    fn write(&mut self, subscriber: &mut Subscriber) -> anyhow::Result<()> {
         if !self.text.is_empty() {
             // It may take for ever; connections and signals are attended to meanwhile.
             tokio::task::block_in_place(|| output::print(&self.text))?;
             self.text.clear();
         }
+        let written = self.unwritten.iter_mut().flat_map(|all| all.drain(..));
+        written.for_each(|message| subscriber.ack(&message));
         Ok(())
     }
 }
@@ -194,6 +222,20 @@ fn tell_lost(lost: &Lost) {
     output::say(&format!(
         "lost: {publisher}/{from} up to {publisher}/{to}, not included: {reason}"
     ));
+}
+
+/// Parses where to begin.
+fn start(text: &str) -> Result<Start, String> {
+    let ago = |duration| SystemTime::now().checked_sub(duration);
+    match text {
+        "now" => Ok(Start::Now),
+        "oldest" => Ok(Start::Oldest),
+        _ => humantime::parse_rfc3339_weak(text)
+            .ok()
+            .or_else(|| humantime::parse_duration(text).ok().and_then(ago))
+            .map(Start::Since)
+            .ok_or_else(|| "now, oldest, 2026-11-22T08:00:00Z or 2h is expected".to_owned()),
+    }
 }
 
 async fn at(deadline: Option<Instant>) {

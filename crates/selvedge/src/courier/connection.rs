@@ -1,0 +1,218 @@
+//! One connection to a relay: ask how far it is, offer what follows, take its answers.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use selvedge_core::Position;
+use selvedge_core::directory::Endpoint;
+use selvedge_core::limits::HANDSHAKE;
+use selvedge_core::seal::Commit;
+use selvedge_core::wire::{self, Ask, Connection, Event, Fault, Limits, Mark, Role};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::Route;
+use crate::net::{self, ReadBuffer, Stream};
+
+/// Bytes that are offered and not answered at most.
+const WINDOW: usize = 1 << 20;
+
+/// How long a relay may take to answer anything that was offered: it syncs its disk in between.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// Why a connection ended, or did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Fault(#[from] Fault),
+    #[error("it closed the connection")]
+    Closed,
+    #[error("no handshake within {HANDSHAKE:?}")]
+    Slow,
+    #[error("it does not understand offers: it is no Selvedge relay")]
+    Foreign,
+    #[error("no answer within {ANSWER:?}")]
+    Silent,
+    #[error(
+        "it refuses {from} to {upto}: it keeps no journal, does not carry the topic, or its \
+         directory denies it; its log says which"
+    )]
+    Refused { from: Position, upto: Position },
+    #[error("the publisher is closed")]
+    Done,
+}
+
+/// A packet that was offered.
+struct Offered {
+    bytes: usize,
+    /// Everything below is confirmed with it, if it is the last of its commit.
+    confirms: Option<Position>,
+}
+
+struct Link<'a> {
+    route: &'a mut Route,
+    stream: Stream,
+    connection: Connection,
+    buffer: ReadBuffer,
+    events: Vec<Event>,
+    /// The next number to offer.
+    next: Position,
+    /// Whether the relay has said how far it is.
+    begun: bool,
+    /// The commit number of the tip that was offered last.
+    tip: Option<u64>,
+    offered: VecDeque<Offered>,
+    bytes: usize,
+}
+
+impl Route {
+    /// One connection, from dialling to its end.
+    pub(super) async fn attempt(&mut self, endpoint: &Endpoint) -> Ended {
+        let next = self.progress.borrow().confirmed;
+        let dialled = async {
+            let mut link = Link {
+                stream: net::connect(endpoint).await?,
+                route: self,
+                connection: Connection::new(Role::Subscriber, Limits::default()),
+                buffer: ReadBuffer::default(),
+                events: Vec::new(),
+                next,
+                begun: false,
+                tip: None,
+                offered: VecDeque::new(),
+                bytes: 0,
+            };
+            link.shake_hands().await?;
+            Ok(link)
+        };
+        let mut link = match timeout(HANDSHAKE, dialled).await {
+            Ok(Ok(link)) => link,
+            Ok(Err(why)) => return why,
+            Err(_) => return Ended::Slow,
+        };
+        link.route.progress.send_modify(|progress| progress.connected = true);
+        link.run().await.err().unwrap_or(Ended::Done)
+    }
+}
+
+impl Link<'_> {
+    async fn shake_hands(&mut self) -> Result<(), Ended> {
+        self.stream.write_all(Bytes::copy_from_slice(&wire::greeting())).await?;
+        loop {
+            if self.buffer.fill(&self.stream).await? == 0 {
+                return Err(Ended::Closed);
+            }
+            self.connection.handle(self.buffer.bytes(), &mut self.events)?;
+            for event in std::mem::take(&mut self.events) {
+                match event {
+                    Event::Send(bytes) => self.stream.write_all(bytes).await?,
+                    Event::Ready(peer) if peer.selvedge => return Ok(()),
+                    Event::Ready(_) => return Err(Ended::Foreign),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Until something ends it.
+    async fn run(&mut self) -> Result<(), Ended> {
+        // It answers in order: with how far it is, if it knows the stream at all, and then PONG.
+        let beyond = Position::new(u64::MAX, u64::MAX);
+        let ask = Ask { key: self.route.key, from: beyond }.encode();
+        self.stream.write_all(ask).await?;
+        self.stream.write_all(wire::ping(0, &[])).await?;
+        self.offer_tip().await?;
+        let mut silent = Instant::now() + ANSWER;
+        loop {
+            self.offer_next().await?;
+            let waits = !self.begun || !self.offered.is_empty();
+            tokio::select! {
+                read = self.buffer.fill(&self.stream) => {
+                    if read? == 0 {
+                        return Err(Ended::Closed);
+                    }
+                    silent = Instant::now() + ANSWER;
+                    self.connection.handle(self.buffer.bytes(), &mut self.events)?;
+                    self.take().await?;
+                }
+                changed = self.route.head.changed() => {
+                    changed.map_err(|_| Ended::Done)?;
+                    silent = silent.max(Instant::now() + ANSWER);
+                    self.offer_tip().await?;
+                }
+                () = sleep_until(silent), if waits => return Err(Ended::Silent),
+            }
+        }
+    }
+
+    /// Offers the newest tip, if there is one that was not offered.
+    async fn offer_tip(&mut self) -> Result<(), Ended> {
+        let tip = self.route.head.borrow_and_update().tip.clone();
+        match tip {
+            Some(tip) if self.tip != Some(tip.header.commit) => {
+                self.tip = Some(tip.header.commit);
+                self.offer(&tip, None).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Offers what follows, as far as the window is open.
+    async fn offer_next(&mut self) -> Result<(), Ended> {
+        let upto = self.route.head.borrow().upto;
+        while self.begun && self.next < upto && self.bytes < WINDOW {
+            let (commits, read) = self.route.source.read(self.route.key, self.next, upto);
+            self.next = read;
+            for commit in &commits {
+                self.offer(commit, Some(commit.header.end())).await?;
+            }
+        }
+        if self.begun && self.next >= upto && self.bytes == 0 {
+            self.route.confirm(upto); // what lies between will never be said
+        }
+        Ok(())
+    }
+
+    async fn offer(&mut self, commit: &Commit, confirms: Option<Position>) -> Result<(), Ended> {
+        let last = commit.packets.len().saturating_sub(1);
+        for (at, packet) in commit.packets.iter().enumerate() {
+            for slice in wire::offer(packet) {
+                self.stream.write_all(slice).await?;
+            }
+            // A tip is answered once all before it is there: it does not fill the window.
+            let bytes = if confirms.is_some() { packet.len() } else { 0 };
+            self.bytes += bytes;
+            self.offered.push_back(Offered { bytes, confirms: confirms.filter(|_| at == last) });
+        }
+        Ok(())
+    }
+
+    /// Takes what the relay says.
+    async fn take(&mut self) -> Result<(), Ended> {
+        for event in std::mem::take(&mut self.events) {
+            match event {
+                Event::Mark(mark) if mark.flags & Mark::REFUSED != 0 => {
+                    return Err(Ended::Refused { from: mark.from, upto: mark.upto });
+                }
+                Event::Mark(mark) if mark.flags & Mark::JOURNALED != 0 => {
+                    let Some(offered) = self.offered.pop_front() else { continue };
+                    self.bytes -= offered.bytes;
+                    if let Some(upto) = offered.confirms {
+                        self.route.confirm(upto);
+                    }
+                }
+                Event::Mark(mark) if mark.key == self.route.key && !self.begun => {
+                    self.next = self.next.max(mark.upto);
+                    self.route.confirm(mark.upto.min(self.route.head.borrow().upto));
+                }
+                Event::Pong => self.begun = true,
+                Event::Ping(context) => self.stream.write_all(wire::pong(&context)).await?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
