@@ -1,4 +1,5 @@
 //! Does `publish --via` succeed when the relay has it on its disk, and only then?
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/cli.rs"]
 mod cli;

@@ -4,7 +4,7 @@
 //! retention. After each reopening what is held is compared with what must be, and what may be.
 //! `SEED=n` reruns one with its trace.
 
-#[path = "support/random.rs"]
+#[path = "../crates/sim/src/random.rs"]
 #[allow(dead_code)]
 mod random;
 

@@ -234,20 +234,21 @@ fn a_step_between_two_packets_of_one_commit_is_no_gap_before_it() {
 
 #[test]
 fn a_stream_without_a_tip_begins_at_the_oldest_that_came_and_not_at_once() {
-    let (mut voice, mut ear) = (Voice::new(1), Ear::new(&["a"], &[(A, true), (B, true)]));
+    let (mut voice, mut ear) = (Voice::new(1), Ear::marked());
     let (key, publisher, at) = (voice.key(), "web".parse().unwrap(), Position::default());
-    for link in [A, B] {
+    let answers = |ear: &mut Ear, link, from| {
         ear.input(Input::Carries { link, keys: [key].into() });
-    }
+        let mark = Mark { key, from, upto: from, flags: Mark::ANSWER };
+        ear.input(Input::Mark { link, mark });
+    };
     ear.input(Input::Begin { key, publisher, at });
     let early = voice.say(&["a"]);
     let late = voice.say(&["a"]);
-    for link in [A, B] {
-        let mark = Mark { key, from: voice.at(0), upto: voice.at(0), flags: Mark::ANSWER };
-        ear.input(Input::Mark { link, mark });
-    }
+    answers(&mut ear, A, voice.at(1));
     ear.hear(A, &voice, &late, "a");
     ear.wait(HOLE_PATIENCE - Duration::from_micros(1));
+    ear.input(Input::LinkUp { link: B, selvedge: true });
+    answers(&mut ear, B, voice.at(0));
     ear.hear(B, &voice, &early, "a");
     ear.wait(HOLE_PATIENCE);
     let said = ear.said();
