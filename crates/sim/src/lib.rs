@@ -12,7 +12,6 @@ mod ledger;
 mod link;
 mod node;
 mod plan;
-#[path = "../../../tests/support/random.rs"]
 mod random;
 mod search;
 mod store;
