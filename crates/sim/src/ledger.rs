@@ -162,9 +162,8 @@ impl Ledger {
     }
 
     pub fn tip(&mut self, node: usize, key: KeyId, announces: Position) {
-        if let Some(record) = self.streams.get_mut(&(node, key))
-            && announces >= record.start
-        {
+        let record = self.streams.get_mut(&(node, key));
+        if let Some(record) = record.filter(|record| announces >= record.start) {
             record.tip.get_or_insert(announces);
         }
     }
