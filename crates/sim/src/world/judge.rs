@@ -134,7 +134,7 @@ impl World {
             return;
         }
         let wanted = node.wanted();
-        let position = subscriber.position(key).unwrap_or_default();
+        let Some(position) = subscriber.position(key) else { return }; // it was to begin now
         let links = self.plan.routes.iter().filter(|route| route.dialer == at && !route.plain);
         let archives = links.map(|route| &self.plan.nodes[route.listener]);
         let sound = archives.filter(|node| node.key().is_none() && !node.ailing);
