@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use selvedge_core::seal::{Commit, ContentType, Draft};
 use selvedge_core::{Position, Wall, author, fanout, subscriber};
+use selvedge_journal::AppendError;
 
 use super::{Event, World};
 use crate::node::{Kind, Lies};
@@ -118,6 +119,9 @@ impl World {
         let life = this.life;
         let written = appended.is_ok();
         if let Err(error) = appended {
+            if matches!(error, AppendError::Lost { .. }) {
+                this.epochs.doubt();
+            }
             self.note(|| format!("node {node} cannot append: {error}"));
             self.damaged(node);
         }
@@ -138,6 +142,7 @@ impl World {
         let synced = store.sync();
         if let Err(error) = &synced {
             self.note(|| format!("node {node} cannot sync: {error}"));
+            self.plan.nodes[node].epochs.doubt();
             self.damaged(node);
         }
         self.wrote(node, batch, written && synced.is_ok());
