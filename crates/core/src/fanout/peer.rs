@@ -200,7 +200,15 @@ impl Peer {
             return 0;
         }
         self.resume(key);
-        self.mark(key, next)
+        self.mark_with(key, next, Mark::LIVE)
+    }
+
+    /// Says that nothing is held of a stream that was asked for.
+    pub fn mark_unknown(&mut self, key: KeyId, at: Position) -> usize {
+        match self.selvedge {
+            true => self.push_control(Mark { key, from: at, upto: at, flags: Mark::LIVE }.encode()),
+            false => 0,
+        }
     }
 
     /// Leaves `from..upto` out of all MARKs: it is not held here.
@@ -233,10 +241,14 @@ impl Peer {
 
     /// Says that everything below `upto` was sent. Without room it is said with the next MARK.
     pub fn mark(&mut self, key: KeyId, upto: Position) -> usize {
+        self.mark_with(key, upto, 0)
+    }
+
+    fn mark_with(&mut self, key: KeyId, upto: Position, flags: u8) -> usize {
         let Some(from) = self.told.get(&key).map(|told| told.from) else { return 0 };
         let mut added = 0;
         if self.selvedge {
-            added = self.push_control(Mark { key, from, upto, flags: 0 }.encode());
+            added = self.push_control(Mark { key, from, upto, flags }.encode());
             if added == 0 {
                 return 0;
             }

@@ -47,7 +47,8 @@ impl FanOut {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let (Some(stream), Some(told)) = (self.streams.get(&key), peer.told(key)) else {
             self.counters.asks_unknown += 1;
-            return;
+            self.queued += peer.mark_unknown(key, from);
+            return self.write(now, id, out);
         };
         self.counters.asks += 1;
         let have = if told.behind.is_some() { told.sent } else { told.from };

@@ -149,6 +149,8 @@ impl Mark {
     pub const JOURNALED: u8 = 4;
     /// The answer to an OFFER that was refused.
     pub const REFUSED: u8 = 8;
+    /// `upto` is all that is held or will be for now: whatever was asked for was answered.
+    pub const LIVE: u8 = 16;
 
     /// Bytes of the fields.
     const LEN: usize = 41;
