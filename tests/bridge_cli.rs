@@ -1,9 +1,10 @@
-//! Is `bridge zmq` told wrong usage and failures clearly, and does it end as it should?
+//! Does `bridge zmq` tell wrong usage, failures and losses clearly, and end as it should?
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/cli.rs"]
 mod cli;
 
-use cli::{Fabric, ends};
+use cli::{Fabric, Running, ends};
 use rustix::process::Signal;
 
 const HERE: &str = "tcp://127.0.0.1:1";
@@ -64,4 +65,27 @@ fn sigterm_ends_it_well_and_says_what_it_did() {
         assert_eq!(bridge.end().code(), Some(0));
         bridge.says("has ended");
     }
+}
+
+#[test]
+fn what_the_journal_does_not_take_is_told() {
+    let fabric = Fabric::new();
+    fabric.edit("topics = [\"org.example.#\"]", "topics = [\"org.example.#\"]\njournal = true");
+    let push = zmq::Context::new().socket(zmq::PUSH).unwrap();
+    push.set_linger(0).unwrap();
+    push.bind("tcp://127.0.0.1:*").unwrap();
+    let endpoint = push.get_last_endpoint().unwrap().unwrap();
+    let bridge = ["bridge", "zmq", "--pull", "--name", "web", "--from", &endpoint];
+    let bridge = fabric.command(&[&bridge[..], &["--prefix", "org.example"]].concat());
+    // No file may be larger than a few KiB, as on a disk that is full.
+    let mut limited = std::process::Command::new("/bin/sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""]);
+    limited.arg(bridge.get_program()).args(bridge.get_args()).env_clear();
+    limited.envs(bridge.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let bridge = Running::new(limited);
+    bridge.says("connected to");
+    push.send(vec![b'x'; 20_000], 0).unwrap();
+    bridge.says("the journal takes nothing");
+    bridge.signal(Signal::TERM);
+    ends(&bridge.output(), 1, "not all that was read was sent: 0 messages not signed yet");
 }

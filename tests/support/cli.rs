@@ -92,7 +92,7 @@ pub struct Running {
 }
 
 impl Running {
-    fn new(mut command: Command) -> Running {
+    pub fn new(mut command: Command) -> Running {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let input = child.stdin.take();

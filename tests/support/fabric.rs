@@ -12,6 +12,7 @@ use selvedge::subscriber::Builder;
 use selvedge::{Event, Message, Notice, Notices, Publisher, Subscriber, Topic, keys, publisher};
 use selvedge_core::seal::SecretKey;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 /// No test waits longer for anything that should happen at once.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -93,6 +94,7 @@ pub fn quoted(text: &str) -> String {
 #[derive(Debug)]
 pub struct Fabric {
     pub services: BTreeMap<String, Service>,
+    pub relays: BTreeMap<String, Service>,
     pub revoked: Vec<String>,
     pub folder: tempfile::TempDir,
     sender: watch::Sender<Arc<Directory>>,
@@ -103,6 +105,7 @@ impl Fabric {
         let empty = Directory::from_text("endpoints.toml", "format = 1\nfabric = \"test\"\n");
         let mut fabric = Fabric {
             services: names.iter().map(|name| (name.to_string(), Service::new(name))).collect(),
+            relays: BTreeMap::new(),
             revoked: Vec::new(),
             folder: tempfile::tempdir().unwrap(),
             sender: watch::channel(Arc::new(empty.unwrap())).0,
@@ -114,6 +117,24 @@ impl Fabric {
     /// One more service; [`Fabric::publish`] makes it known.
     pub fn add(&mut self, name: &str) {
         self.services.insert(name.to_owned(), Service::new(name));
+    }
+
+    /// One more relay, which carries everything; `more` are further lines of its entry.
+    pub fn add_relay(&mut self, name: &str, more: &str) {
+        let topics = "#".to_owned();
+        let relay = Service { topics, more: more.to_owned(), ..Service::new(name) };
+        self.relays.insert(name.to_owned(), relay);
+        self.publish();
+    }
+
+    /// Runs a relay, which hears services and these other relays.
+    pub fn relay(&self, name: &str, via: &[&str]) -> Relay {
+        let key = self.relays[name].key.clone();
+        let mut config = selvedge_relay::Config::new(name.parse().unwrap(), key);
+        config.state = self.folder.path().join(name);
+        config.via = via.iter().map(|name| name.parse().unwrap()).collect();
+        let node = selvedge_relay::Node::start(self.directory(), config).unwrap();
+        Relay(tokio::spawn(node.run(CancellationToken::new())))
     }
 
     pub fn service(&mut self, name: &str) -> &mut Service {
@@ -128,8 +149,16 @@ impl Fabric {
     pub fn text(&self) -> String {
         let mut text = "format = 1\nfabric = \"test\"\n".to_owned();
         for (name, Service { endpoint, keys, topics, more, .. }) in &self.services {
-            text += &format!("[services.{name}]\nendpoint = {endpoint}\nkey = {keys}\n");
+            let endpoint = match endpoint.is_empty() {
+                true => String::new(),
+                false => format!("endpoint = {endpoint}\n"),
+            };
+            text += &format!("[services.{name}]\n{endpoint}key = {keys}\n");
             text += &format!("topics = [\"{topics}\"]\n{more}\n");
+        }
+        for (name, Service { endpoint, keys, topics, more, .. }) in &self.relays {
+            text += &format!("[relays.{name}]\nendpoint = {endpoint}\nkey = {keys}\n");
+            text += &format!("carries = [\"{topics}\"]\n{more}\n");
         }
         text + &format!("[revoked]\nkeys = {:?}\n", self.revoked)
     }
@@ -158,6 +187,18 @@ impl Fabric {
     /// Subscribes to everything.
     pub fn hear(&self) -> Hearing {
         Hearing::new(Subscriber::to(self.directory()))
+    }
+}
+
+/// A relay that runs until it is killed, or the test ends.
+#[derive(Debug)]
+pub struct Relay(tokio::task::JoinHandle<()>);
+
+impl Relay {
+    /// Its task and sockets are gone, in the middle of whatever it did.
+    pub async fn kill(self) {
+        self.0.abort();
+        assert!(self.0.await.unwrap_err().is_cancelled());
     }
 }
 

@@ -102,8 +102,8 @@ pub const READERS: usize = 8;
 /// Bytes that one read of the journal brings, or one record if that is larger.
 pub const REPLAY_BYTES: usize = 256 * 1_024;
 
-/// Bytes waiting for a peer below which it is fed from the journal: what comes live of other streams
-/// finds its queue short.
+/// Bytes waiting for a peer below which it is fed from the journal: what comes live of other
+/// streams finds its queue short.
 pub const REFILL_BYTES: usize = 256 * 1_024;
 
 /// Bytes held for a peer that come live while the last read for it is under way.

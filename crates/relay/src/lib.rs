@@ -5,8 +5,9 @@
 //! each door; a ring is, because what lies below a stream's position is not sent on. It says
 //! nothing itself but its own tip.
 //!
-//! With a journal it is an archive: it keeps what it sends on, answers for publishers that are gone,
-//! goes on where it was after a restart, and takes what publishers offer that cannot be dialled.
+//! With a journal it is an archive: it keeps what it sends on, answers for publishers that are
+//! gone, goes on where it was after a restart, and takes what publishers offer that cannot be
+//! dialled.
 #![forbid(unsafe_code)]
 
 mod offers;

@@ -93,7 +93,8 @@ pub struct Journal {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// What the segments of a journal carry, so that they prove themselves: the public key and the name.
+/// What the segments of a journal carry, so that they prove themselves: the public key and the
+/// name.
 pub fn speaker(key: &PublicKey, name: &Name) -> Bytes {
     [&key.as_bytes()[..], name.as_str().as_bytes()].concat().into()
 }

@@ -60,14 +60,15 @@ impl Dropped {
     }
 }
 
-/// Of a bridge that reads a foreign side.
+/// Of a bridge that reads a foreign side: connections that came and went; messages `received` from
+/// there, and `published` (accepted by the publisher) or dropped of what was in them; of the
+/// published, those with headers left out.
 #[derive(Debug, Default)]
 pub struct FromCounters {
     pub(super) connected: AtomicU64,
     pub(super) disconnected: AtomicU64,
     pub(super) received: AtomicU64,
     pub(super) published: AtomicU64,
-    pub(super) not_kept: AtomicU64,
     pub(super) headers_left_out: AtomicU64,
     dropped: [AtomicU64; Dropped::ALL.len()],
 }
@@ -85,7 +86,6 @@ impl FromCounters {
             ("disconnected", &self.disconnected),
             ("received", &self.received),
             ("published", &self.published),
-            ("not_kept", &self.not_kept),
             ("headers_left_out", &self.headers_left_out),
         ]
         .into_iter()
@@ -95,7 +95,8 @@ impl FromCounters {
     }
 }
 
-/// Of a bridge that feeds a foreign side.
+/// Of a bridge that feeds a foreign side: messages put out, messages left out for their origin,
+/// and ranges that the fabric lost.
 #[derive(Debug, Default)]
 pub struct ToCounters {
     pub(super) put_out: AtomicU64,

@@ -10,10 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use selvedge::headers::BadHeaders;
-use selvedge::publisher::{NotSent, PublishError, Unsent};
-use selvedge::{Outgoing, Publisher, Receipt};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use selvedge::publisher::{PublishError, Unsent};
+use selvedge::{Outgoing, Publisher};
 use tokio_util::sync::CancellationToken;
 use zeromq::{Endpoint, ZmqError};
 
@@ -26,9 +24,6 @@ pub use super::counters::FromCounters as Counters;
 
 /// How long what was read may take to be written after the shutdown.
 const DRAIN: Duration = Duration::from_secs(30);
-
-/// Messages at most that were accepted and may turn out not to be kept by the journal.
-const UNSETTLED: usize = 65_536;
 
 /// What to read, and as what to say it.
 #[derive(Clone, Debug)]
@@ -81,9 +76,9 @@ pub enum Error {
     /// The fabric takes no more messages.
     #[error("cannot publish: {0}")]
     Publish(PublishError),
-    /// What was read could not be written in time.
+    /// What was read could not be written in time, or the service's journal did not take it.
     #[error("not all that was read was sent: {0}")]
-    Unsent(#[from] Unsent),
+    Unsent(Unsent),
 }
 
 /// A bridge that is bound, or about to connect.
@@ -93,8 +88,6 @@ pub struct Node {
     translation: Translation,
     counters: Arc<Counters>,
     log: Log,
-    accepted: mpsc::Sender<Receipt>,
-    settled: JoinHandle<()>,
 }
 
 /// Runs a bridge until `shutdown`, then goes on writing what waits for at most 30 s, and closes the
@@ -122,10 +115,7 @@ impl Node {
         let counters = Arc::new(Counters::default());
         let link = Link::new(config, counters.clone()).await;
         let link = link.map_err(|error| Error::Bind { endpoint, error })?;
-        let (accepted, receipts) = mpsc::channel(UNSETTLED);
-        let settled = tokio::spawn(settle(receipts, counters.clone()));
-        let log = Log::default();
-        Ok(Node { publisher, link, translation, counters, log, accepted, settled })
+        Ok(Node { publisher, link, translation, counters, log: Log::default() })
     }
 
     /// What it does, readable while it runs.
@@ -139,13 +129,12 @@ impl Node {
     /// [`Error::Publish`] or [`Error::Unsent`].
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         let failed = shutdown.run_until_cancelled(self.pump()).await;
-        let Node { publisher, link, accepted, settled, .. } = self;
-        drop((link, accepted));
+        let Node { publisher, link, .. } = self;
+        drop(link);
         let unsent = publisher.close(DRAIN).await;
-        let _ = settled.await; // it does not fail, and ends with the publisher
         match failed {
             Some(Err(error)) => Err(Error::Publish(error)),
-            None => Ok(unsent?),
+            None => unsent.map_err(Error::Unsent),
         }
     }
 
@@ -170,27 +159,17 @@ impl Node {
     async fn publish(&mut self, translated: Translated) -> Result<(), PublishError> {
         let Translated { topic, ctype, body, extension, headers_left_out } = translated;
         let message = Outgoing::raw(topic, ctype, body)?.extension(extension)?;
-        let receipt = loop {
-            match self.publisher.send(message.clone()) {
-                Err(PublishError::Full) => self.publisher.ready().await,
-                sent => break sent?,
+        while let Err(error) = self.publisher.send(message.clone()) {
+            match error {
+                PublishError::Full => self.publisher.ready().await,
+                error => return Err(error),
             }
-        };
-        let _ = self.accepted.send(receipt).await; // whoever counts lives as long as we do
+        }
         count(&self.counters.published);
         if headers_left_out {
             count(&self.counters.headers_left_out);
         }
         Ok(())
-    }
-}
-
-/// Counts what the service's journal did not keep: nobody gets it.
-async fn settle(mut receipts: mpsc::Receiver<Receipt>, counters: Arc<Counters>) {
-    while let Some(receipt) = receipts.recv().await {
-        if receipt.sent().await == Err(NotSent::NotKept) {
-            count(&counters.not_kept); // the publisher logs why
-        }
     }
 }
 

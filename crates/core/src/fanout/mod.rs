@@ -2,8 +2,8 @@
 //!
 //! A publisher has one stream, a relay many; the rules are the same. Packets are reference counted
 //! and never copied for a peer. A peer's queue is bounded in bytes. What does not fit is read from
-//! the journal later, at the peer's own pace; without a journal it is dropped, counted, and left out
-//! of all MARKs, so that the subscriber sees the hole. Nobody is waited for.
+//! the journal later, at the peer's own pace; without a journal it is dropped, counted, and left
+//! out of all MARKs, so that the subscriber sees the hole. Nobody is waited for.
 //!
 //! A publisher does not ping: it always has a tip to write, so a dead peer shows in unacknowledged
 //! data, and one that hangs takes no bytes for [`STALLED`].
@@ -97,8 +97,8 @@ pub enum Input<'a> {
     /// The next commit of a stream, as far as this node has its packets: the numbers that are
     /// missing were passed by a MARK. A tip is a commit too.
     Commit(&'a Commit),
-    /// Numbers below `upto` were passed by a MARK: none of them matches what this node carries. Also
-    /// where a stream stands, of which the journal has what was before.
+    /// Numbers below `upto` were passed by a MARK: none of them matches what this node carries.
+    /// Also where a stream stands, of which the journal has what was before.
     Passed {
         /// The stream.
         key: KeyId,

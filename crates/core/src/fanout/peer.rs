@@ -203,14 +203,6 @@ impl Peer {
         self.mark_with(key, next, Mark::LIVE)
     }
 
-    /// Says that nothing is held of a stream that was asked for.
-    pub fn mark_unknown(&mut self, key: KeyId, at: Position) -> usize {
-        match self.selvedge {
-            true => self.push_control(Mark { key, from: at, upto: at, flags: Mark::LIVE }.encode()),
-            false => 0,
-        }
-    }
-
     /// Leaves `from..upto` out of all MARKs: it is not held here.
     pub fn skip(&mut self, key: KeyId, from: Position, upto: Position) -> usize {
         let Some(told) = self.told.get(&key) else { return 0 };
@@ -237,6 +229,24 @@ impl Peer {
     pub fn resume(&mut self, key: KeyId) -> bool {
         let told = self.told.get_mut(&key);
         told.is_some_and(|told| core::mem::take(&mut told.dropping))
+    }
+
+    /// Says that the answer to an ASK begins; to a peer that is live, that is all: it has
+    /// everything below `next`.
+    pub fn mark_answer(&mut self, key: KeyId, next: Position) -> usize {
+        if self.behind_on(key).is_none() {
+            self.resume(key);
+            return self.mark_with(key, next, Mark::ANSWER | Mark::LIVE);
+        }
+        let from = self.told.get(&key).map_or(next, |told| told.from);
+        self.push_control(Mark { key, from, upto: from, flags: Mark::ANSWER }.encode())
+    }
+
+    /// Says that a stream is not known here.
+    pub fn mark_unknown(&mut self, key: KeyId) -> usize {
+        let nowhere = Position::default();
+        let flags = Mark::ANSWER | Mark::UNKNOWN;
+        self.push_control(Mark { key, from: nowhere, upto: nowhere, flags }.encode())
     }
 
     /// Says that everything below `upto` was sent. Without room it is said with the next MARK.

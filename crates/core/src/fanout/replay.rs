@@ -47,7 +47,7 @@ impl FanOut {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let (Some(stream), Some(told)) = (self.streams.get(&key), peer.told(key)) else {
             self.counters.asks_unknown += 1;
-            self.queued += peer.mark_unknown(key, from);
+            self.queued += peer.mark_unknown(key);
             return self.write(now, id, out);
         };
         self.counters.asks += 1;
@@ -56,12 +56,9 @@ impl FanOut {
             peer.tell(key, Told::behind(from));
             self.waiting.push_back((id, key));
         }
-        let next = stream.next;
-        // How far the stream is, and what of it is gone, says more than the packets that follow.
+        self.queued += peer.mark_answer(key, stream.next);
+        // What of it is gone says more than the packets that follow.
         self.announce(id, key);
-        if let Some(peer) = self.peers.get_mut(&id) {
-            self.queued += peer.mark_tip(key, next);
-        }
         self.write(now, id, out);
         self.pump(now, out);
     }

@@ -115,7 +115,7 @@ impl Stream {
         let Some(newest) = &self.tip else { return };
         let next = Position::new(newest.epoch, newest.tip.next);
         if next < self.heard.since() {
-            return; // an old one, from before this stream began: it tells nothing of what came since
+            return; // from before this stream began: it tells nothing of what came since
         }
         let all = !newest.tip.more;
         let recent = newest.tip.recent.iter().filter(|said| self.wants(&said.topic));

@@ -4,8 +4,8 @@
 //! declared lost. A commit is handed over once every number of it has come or is passed. A hole is
 //! a number that neither came nor lies in a MARK. Every link that carries the stream is asked for
 //! what is wanted next, when it comes up and while a hole stays; the hole is closed only by signed
-//! evidence (a tip), never by time alone, and never by a MARK without a packet or tip that has shown
-//! a number beyond it.
+//! evidence (a tip), never by time alone, and never by a MARK without a packet or tip that has
+//! shown a number beyond it.
 
 mod evidence;
 mod heard;

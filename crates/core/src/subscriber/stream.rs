@@ -28,6 +28,8 @@ struct Link {
     shown: Position,
     /// When that changed last.
     moved: Time,
+    /// It was asked, and has not begun to answer: what it shows until then is not the answer.
+    asked: bool,
 }
 
 /// A position that does not move although something signed lies beyond it.
@@ -114,14 +116,15 @@ impl Stream {
 
     /// This link carries the stream.
     pub fn link(&mut self, now: Time, link: LinkId, selvedge: bool) {
-        let fresh = || Link { selvedge, shown: Position::default(), moved: now };
+        let fresh = || Link { selvedge, shown: Position::default(), moved: now, asked: false };
         self.links.entry(link).or_insert_with(fresh);
         self.plain = self.links.values().all(|link| !link.selvedge);
     }
 
     /// Asks one link for what is wanted next, if it understands that.
-    pub fn ask(&self, id: LinkId, counters: &mut Counters, out: &mut Vec<Output>) {
-        if self.links.get(&id).is_some_and(|link| link.selvedge) {
+    pub fn ask(&mut self, id: LinkId, counters: &mut Counters, out: &mut Vec<Output>) {
+        if let Some(link) = self.links.get_mut(&id).filter(|link| link.selvedge) {
+            link.asked = true;
             counters.asks += 1;
             out.push(Output::Ask { link: id, ask: Ask { key: self.key, from: self.next } });
         }
@@ -129,7 +132,8 @@ impl Stream {
 
     /// Asks all links, and later again if that does not help.
     pub fn ask_all(&mut self, now: Time, counters: &mut Counters, out: &mut Vec<Output>) {
-        self.links.keys().for_each(|id| self.ask(*id, counters, out));
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        links.into_iter().for_each(|id| self.ask(id, counters, out));
         let again = |stuck: Stuck| (stuck.wait * 2).min(ASK_AGAIN_MAX);
         let wait = self.stuck.filter(|stuck| stuck.at == self.next).map_or(ASK_AGAIN, again);
         self.stuck = Some(Stuck { at: self.next, ask_at: now + wait, wait });
@@ -143,14 +147,28 @@ impl Stream {
     }
 
     fn shows(&mut self, now: Time, link: LinkId, upto: Position) {
-        if let Some(link) = self.links.get_mut(&link).filter(|link| link.shown < upto) {
+        let further = |link: &&mut Link| link.shown < upto && !link.asked;
+        if let Some(link) = self.links.get_mut(&link).filter(further) {
             (link.shown, link.moved) = (upto, now);
+        }
+    }
+
+    /// A link begins to answer what it was asked.
+    fn answered(&mut self, now: Time, id: LinkId, mark: &Mark) {
+        if mark.flags & Mark::UNKNOWN != 0 {
+            return self.unlink(id); // until it brings something of this stream after all
+        }
+        if let Some(link) = self.links.get_mut(&id) {
+            *link = Link { shown: mark.upto, moved: now, asked: false, ..*link };
         }
     }
 
     pub fn mark(&mut self, now: Time, link: LinkId, mark: &Mark) {
         self.link(now, link, true);
-        self.shows(now, link, mark.upto);
+        match mark.flags & Mark::ANSWER {
+            0 => self.shows(now, link, mark.upto),
+            _ => self.answered(now, link, mark),
+        }
         self.passed.add(mark.from.max(self.next), mark.upto);
     }
 

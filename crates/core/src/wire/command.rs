@@ -145,12 +145,16 @@ pub struct Mark {
 impl Mark {
     /// An epoch inside the range ended uncleanly.
     pub const UNCLEAN: u8 = 1;
+    /// The answer to an ASK begins. Nothing is passed beyond what the range says.
+    pub const ANSWER: u8 = 2;
     /// The answer to an OFFER that was journaled.
     pub const JOURNALED: u8 = 4;
     /// The answer to an OFFER that was refused.
     pub const REFUSED: u8 = 8;
+    /// The answer to an ASK for a stream that is not known here.
+    pub const UNKNOWN: u8 = 16;
     /// `upto` is all that is held or will be for now: whatever was asked for was answered.
-    pub const LIVE: u8 = 16;
+    pub const LIVE: u8 = 32;
 
     /// Bytes of the fields.
     const LEN: usize = 41;

@@ -106,8 +106,8 @@ impl fmt::Debug for Frames {
     }
 }
 
-/// The body of the first frame of a message that was whole once, sharing its buffer; `None` if there
-/// is none.
+/// The body of the first frame of a message that was whole once, sharing its buffer; `None` if
+/// there is none.
 pub fn first_frame(message: &Bytes) -> Option<Bytes> {
     let frame = Announced::read(message).ok()??;
     let whole = frame.whole(message)?;

@@ -6,8 +6,9 @@
 //! 20  count × { key u64 | kind u8 | epoch u64 | seq u64 | since_us u64 }
 //!     CRC-32C of all bytes before, u32
 //! ```
-//! Integers little-endian. `kind` 0: the stream begins with what is said when it is first heard (all
-//! else is 0); 1: everything before (epoch, seq) was handled; 2: the same, and commits sealed before
+//! Integers little-endian. `kind` 0: the stream begins with what is said when it is first heard
+//! (all else is 0); 1: everything before (epoch, seq) was handled; 2: the same, and commits sealed
+//! before
 //! `since_us` are skipped until the first that was not. The last four bytes are the checksum in
 //! every version, so that a newer file is told from a damaged one.
 

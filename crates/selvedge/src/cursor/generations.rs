@@ -42,7 +42,8 @@ pub fn read(folder: &Path) -> Result<Option<(u64, Places)>, CursorError> {
     match (&newest, damaged.pop()) {
         (None, Some(path)) => return Err(CursorError::Damaged { path }),
         (Some((generation, _)), Some(path)) => {
-            tracing::warn!(path = %path.display(), generation, "torn or damaged; the other is used");
+            let path = path.display();
+            tracing::warn!(%path, generation, "torn or damaged; the other is used");
         }
         _ => {}
     }

@@ -1,12 +1,12 @@
 //! Cursors: how far a subscriber with a name has come in each stream, across restarts.
 //!
 //! `<state>/cursors/NAME/` has two generations of its positions (`positions.0` and `positions.1`;
-//! their bytes are in `cursor/format.rs`), a file `lock` that is held while the subscriber runs, and
-//! a folder [`dead`](crate::dead) of messages that could not be handled.
+//! their bytes are in `cursor/format.rs`), a file `lock` that is held while the subscriber runs,
+//! and a folder [`dead`](crate::dead) of messages that could not be handled.
 //!
 //! Positions are written by a thread of their own: at once when something moved, then at most every
-//! 100 ms, and when the cursor is dropped. What was handled since the last write comes again after a
-//! crash; what was not handled was never written.
+//! 100 ms, and when the cursor is dropped. What was handled since the last write comes again after
+//! a crash; what was not handled was never written.
 
 mod format;
 mod generations;

@@ -133,7 +133,8 @@ fn parse(content: &Bytes) -> Option<Letter> {
     let parsed = Packet::parse(Frames::parse(packet.clone()).ok()?).ok()?;
     let entry = parsed.entries().nth(index.into())?;
     let header = parsed.header();
-    let position = Position::new(header.epoch, header.first + u64::from(entry.off)); // checked by parse()
+    let seq = header.first + u64::from(entry.off); // checked by parse()
+    let position = Position::new(header.epoch, seq);
     Some(Letter {
         publisher,
         position,

@@ -1,10 +1,12 @@
 //! Dead letters: messages that a named subscriber could not handle.
 //!
 //! They are kept in `<state>/cursors/NAME/dead/`, a file each, so that the service need not stop
-//! while somebody looks at them, asks for them again, or removes one by hand. Each has the packet as
-//! its publisher sent it, so it still proves its origin, and what the handler said (the bytes are in
-//! `dead/letter.rs`). What was asked for again is in `dead/again/`: at its next start the subscriber
-//! verifies it and hands it over before anything new. It stays there until it was handled.
+//! while somebody looks at them, asks for them again, or removes one by hand. Each has the packet
+//! as its publisher sent it, so it still proves its origin, and what the handler said (the bytes
+//! are in
+//! `dead/letter.rs`). What was asked for again is in `dead/again/`: at its next start the
+//! subscriber verifies it and hands it over before anything new. It stays there until it was
+//! handled.
 
 mod again;
 mod letter;
@@ -93,8 +95,8 @@ impl Letters {
         Letters { again: dead.join("again"), dead }
     }
 
-    /// All that are kept, those first that were asked for again, by publisher and place. A file that
-    /// is no letter is an error of its own.
+    /// All that are kept, those first that were asked for again, by publisher and place. A file
+    /// that is no letter is an error of its own.
     ///
     /// # Errors
     /// If the folders cannot be read.

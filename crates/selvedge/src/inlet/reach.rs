@@ -49,7 +49,10 @@ impl Item {
     /// sends no MARKs holds nothing that could be asked for.
     pub(super) fn tells_all(&self, selvedge: bool) -> Option<(KeyId, Position)> {
         match self {
-            Item::Mark(mark) => (mark.flags & Mark::LIVE != 0).then_some((mark.key, mark.upto)),
+            Item::Mark(mark) => {
+                let all = mark.flags & (Mark::LIVE | Mark::UNKNOWN) != 0;
+                all.then_some((mark.key, mark.upto))
+            }
             Item::Packet(trusted) => {
                 let packet = trusted.packet();
                 let is_tip = packet.is_tip() && !selvedge;

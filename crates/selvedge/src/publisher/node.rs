@@ -1,4 +1,5 @@
-//! The publisher's task: intake → author → seal → journal → way out, and what the application asks for.
+//! The publisher's task: intake → author → seal → journal → way out, and what the application asks
+//! for.
 
 use std::ops::Range;
 use std::sync::Arc;

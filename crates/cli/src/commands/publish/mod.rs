@@ -29,11 +29,11 @@ const WAIT: Duration = Duration::from_secs(5);
 
 /// Publish one message, or one for each line of standard input
 ///
-/// Messages go to the subscribers that are connected when they are sent, and to a service's journal,
-/// if the directory gives it one. With --body the command waits for the first subscriber and fails
-/// if nobody comes, unless the message is kept. Without it, the service's socket is open from the
-/// start of standard input to its end, and what is said before anybody listens is heard by nobody:
-/// use --wait to hold the first line back.
+/// Messages go to the subscribers that are connected when they are sent, and to a service's
+/// journal, if the directory gives it one. With --body the command waits for the first subscriber
+/// and fails if nobody comes, unless the message is kept. Without it, the service's socket is open
+/// from the start of standard input to its end, and what is said before anybody listens is heard by
+/// nobody: use --wait to hold the first line back.
 ///
 /// With --via nothing is bound: messages are offered to a relay, and the command succeeds once that
 /// has all of them on its disk. With --spool what no relay takes in time is kept, and delivered by

@@ -1,0 +1,118 @@
+//! Does a relay with a journal answer for publishers that are gone, and do subscribers find their
+//! way between direct, one relay and another without losing or doubling anything?
+
+#[path = "support/fabric.rs"]
+mod fabric;
+
+use std::ops::Range;
+
+use fabric::{Fabric, Hearing, LIMIT, say, soon, until};
+use selvedge::subscriber::Start;
+use selvedge::{Event, Subscriber};
+
+const KEPT: &str = "journal = true";
+
+/// What a subscriber hears that begins with the oldest there is.
+fn oldest(fabric: &Fabric, via: &[&str]) -> Hearing {
+    let builder = Subscriber::to(fabric.directory())
+        .name("reader".parse().unwrap())
+        .state(fabric.folder.path().join("reader"))
+        .start(Start::Oldest);
+    Hearing::new(via.iter().fold(builder, |to, relay| to.via(relay.parse().unwrap())))
+}
+
+async fn all(hearing: &mut Hearing, numbers: Range<u64>) {
+    for expected in numbers {
+        match hearing.event().await {
+            Event::Message(message) => assert_eq!(message.decode::<u64>().unwrap(), expected),
+            Event::Lost(lost) => panic!("{lost:?} before {expected}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_dead_publisher_said_comes_from_the_relays_journal() {
+    let mut fabric = Fabric::new(&["web"]);
+    fabric.add_relay("edge", KEPT);
+    let relay = fabric.relay("edge", &[]);
+    let publisher = fabric.publisher("web");
+    fabric::heard(&publisher, "web.a").await;
+    say(&publisher, "web.a", 0..500).await;
+    let mut live = oldest(&fabric, &["edge"]);
+    all(&mut live, 0..500).await;
+    drop(live);
+    say(&publisher, "web.a", 500..1_000).await;
+    soon("a close", publisher.close(LIMIT)).await.unwrap();
+    // The relay is restarted, too: all that it knows is in its journal.
+    relay.kill().await;
+    let mut back = oldest(&fabric, &["edge"]);
+    let _relay = fabric.relay("edge", &[]);
+    // The last one was not asked beyond before: it comes again.
+    all(&mut back, 499..1_000).await;
+    assert_eq!(back.count("lost_ranges"), 0);
+}
+
+#[tokio::test]
+async fn a_new_subscriber_gets_the_whole_history_from_an_archive_alone() {
+    let mut fabric = Fabric::new(&["web"]);
+    fabric.add_relay("edge", KEPT);
+    let _relay = fabric.relay("edge", &[]);
+    for round in 0..3 {
+        let publisher = fabric.publisher("web");
+        fabric::heard(&publisher, "web.a").await;
+        say(&publisher, "web.a", round * 100..round * 100 + 100).await;
+        soon("a close", publisher.close(LIMIT)).await.unwrap();
+    }
+    let mut hearing = oldest(&fabric, &["edge"]);
+    all(&mut hearing, 0..300).await;
+}
+
+#[tokio::test]
+async fn a_publisher_with_a_journal_fills_what_a_relay_missed() {
+    let mut fabric = Fabric::new(&["web"]);
+    fabric.service("web").more = KEPT.to_owned();
+    fabric.add_relay("edge", KEPT);
+    let publisher = fabric.publisher("web");
+    say(&publisher, "web.a", 0..300).await;
+    let relay = fabric.relay("edge", &[]);
+    let mut hearing = oldest(&fabric, &["edge"]);
+    let r =
+        tokio::time::timeout(std::time::Duration::from_secs(8), all(&mut hearing, 0..300)).await;
+    if r.is_err() {
+        while let Ok(n) = hearing.notices.try_recv() {
+            eprintln!("{n:?}");
+        }
+        eprintln!("{:?}", hearing.subscriber.counters().snapshot());
+        panic!();
+    }
+    relay.kill().await;
+    say(&publisher, "web.a", 300..600).await;
+    let _relay = fabric.relay("edge", &[]);
+    all(&mut hearing, 300..600).await;
+    assert_eq!(hearing.count("lost_ranges"), 0);
+}
+
+#[tokio::test]
+async fn one_of_two_relays_is_enough_and_two_double_nothing() {
+    let mut fabric = Fabric::new(&["web"]);
+    fabric.service("web").more = KEPT.to_owned();
+    fabric.add_relay("a", KEPT);
+    fabric.add_relay("b", KEPT);
+    let publisher = fabric.publisher("web");
+    let mut relays = [Some(fabric.relay("a", &[])), Some(fabric.relay("b", &[]))];
+    let heard = || fabric::peers(&publisher, "peers") == 2;
+    until("both relays", heard).await;
+    fabric::heard(&publisher, "web.a").await;
+    say(&publisher, "web.a", 0..100).await;
+    let mut hearing = oldest(&fabric, &["a", "b"]);
+    all(&mut hearing, 0..100).await;
+    for round in 1..6u64 {
+        let (gone, name) = [(0, "a"), (1, "b")][(round % 2) as usize];
+        relays[gone].take().unwrap().kill().await;
+        say(&publisher, "web.a", round * 100..round * 100 + 50).await;
+        relays[gone] = Some(fabric.relay(name, &[]));
+        say(&publisher, "web.a", round * 100 + 50..round * 100 + 100).await;
+        all(&mut hearing, round * 100..round * 100 + 100).await;
+    }
+    assert_eq!(hearing.count("lost_ranges"), 0);
+}
