@@ -13,6 +13,8 @@ pub struct Case {
     pub bytes: usize,
     /// How many are published.
     pub messages: u64,
+    /// Whether a process in between sends them on.
+    pub relayed: bool,
     /// Messages a second; none: as fast as they are taken.
     pub rate: Option<u64>,
 }
@@ -23,6 +25,7 @@ pub fn all(smoke: bool) -> Vec<Case> {
         name: name.to_owned(),
         subscribers,
         bytes: 256,
+        relayed: name.starts_with("relayed"),
         messages: if smoke { messages / 100 } else { messages },
         rate,
     };
@@ -30,5 +33,7 @@ pub fn all(smoke: bool) -> Vec<Case> {
         case("1 to 1, saturated", 1, 4_000_000, None),
         case("1 to 8, saturated", 8, 400_000, None),
         case("1 to 1, 1,000/s", 1, 10_000, Some(1_000)),
+        case("relayed, saturated", 1, 2_000_000, None),
+        case("relayed, 1,000/s", 1, 10_000, Some(1_000)),
     ]
 }

@@ -14,10 +14,10 @@ use selvedge_core::wire::{self, Connection, Event, Limits, Role};
 use selvedge_core::{KeyId, Wall};
 use smallvec::smallvec;
 
-use crate::Peer;
 use crate::measure::{Publishing, SILENCE, Subscribing};
+use crate::{Peer, Way};
 
-pub const PEER: Peer = Peer { name: "engine", publish, subscribe };
+pub const PEER: Peer = Peer { name: "engine", publish, subscribe, forward: None };
 
 const TOPIC: &str = "org.example.bench.inventory.item";
 
@@ -68,7 +68,8 @@ fn batch(bodies: &mut Publishing, topic: &Topic, first: u64, most: u16) -> Optio
     (n > 0).then(|| Commit { header, packets: vec![packet] })
 }
 
-fn subscribe(messages: &mut Subscribing, endpoint: &str) -> Result<()> {
+fn subscribe(messages: &mut Subscribing, way: &Way) -> Result<()> {
+    let endpoint = way.endpoint();
     let mut stream = TcpStream::connect(endpoint)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(SILENCE))?;

@@ -7,8 +7,9 @@ use std::ffi::c_int;
 use anyhow::{Context as _, Result, ensure};
 use zmq::{Context, Error, Message, Socket};
 
-use crate::Peer;
 use crate::measure::{Publishing, SILENCE, Subscribing};
+use crate::process::{Word, say};
+use crate::{Peer, Way};
 
 /// Messages in a queue: 1,000 (its default) to 100,000 differ little, and this was the best.
 const QUEUE: i32 = 100_000;
@@ -16,7 +17,7 @@ const QUEUE: i32 = 100_000;
 const NODROP: c_int = zmq_sys::ZMQ_XPUB_NODROP as c_int;
 const SILENCE_MS: i32 = SILENCE.as_millis() as i32;
 
-pub const PEER: Peer = Peer { name: "libzmq", publish, subscribe };
+pub const PEER: Peer = Peer { name: "libzmq", publish, subscribe, forward: Some(forward) };
 
 fn publish(bodies: &mut Publishing) -> Result<()> {
     let context = Context::new();
@@ -53,13 +54,28 @@ fn wait_when_full(socket: &mut Socket) -> Result<()> {
     Ok(())
 }
 
-fn subscribe(messages: &mut Subscribing, endpoint: &str) -> Result<()> {
+/// The proxy of its guide: XSUB to the publisher, XPUB to subscribers, both bounded and waiting.
+fn forward(publisher: &str) -> Result<()> {
+    let context = Context::new();
+    let from = context.socket(zmq::XSUB)?;
+    from.set_rcvhwm(QUEUE)?;
+    from.connect(publisher)?;
+    let mut to = context.socket(zmq::XPUB)?;
+    to.set_sndhwm(QUEUE)?;
+    wait_when_full(&mut to)?;
+    to.bind("tcp://127.0.0.1:*")?;
+    let endpoint = to.get_last_endpoint()?.ok().context("an endpoint that is no text")?;
+    say(&Word::Listening(endpoint.trim_end_matches('\0').to_owned()))?;
+    Ok(zmq::proxy(&from, &to)?)
+}
+
+fn subscribe(messages: &mut Subscribing, way: &Way) -> Result<()> {
     let context = Context::new();
     let socket = context.socket(zmq::SUB)?;
     socket.set_rcvhwm(QUEUE)?;
     socket.set_rcvtimeo(SILENCE_MS)?;
     socket.set_subscribe(b"")?;
-    socket.connect(endpoint)?;
+    socket.connect(way.endpoint())?;
     let mut message = Message::new();
     loop {
         match socket.recv(&mut message, 0) {

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use serde::{Deserialize, Serialize};
 
+use crate::case::Case;
 use crate::measure::{Publishing, Subscribing};
 use crate::report::{Row, Table};
 
@@ -30,7 +32,26 @@ pub struct Peer {
     pub publish: fn(&mut Publishing) -> Result<()>,
     /// Connects there and hands over every body until no more are due, or none came for
     /// [`measure::SILENCE`].
-    pub subscribe: fn(&mut Subscribing, endpoint: &str) -> Result<()>,
+    pub subscribe: fn(&mut Subscribing, way: &Way) -> Result<()>,
+    /// Binds, says where, and sends on what the publisher says, until it is killed; none: it has
+    /// nothing of the kind.
+    pub forward: Option<fn(publisher: &str) -> Result<()>>,
+}
+
+/// Where messages come from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Way {
+    /// Who says them.
+    pub publisher: String,
+    /// Who sends them on, if they are not heard directly.
+    pub relay: Option<String>,
+}
+
+impl Way {
+    /// Where to connect.
+    pub fn endpoint(&self) -> &str {
+        self.relay.as_deref().unwrap_or(&self.publisher)
+    }
 }
 
 const PEERS: [Peer; 4] = [signed::PEER, engine::PEER, libzmq::PEER, tcp::PEER];
@@ -80,7 +101,9 @@ fn measure_all(arguments: &Arguments) -> Result<Vec<Row>> {
     let runs = if arguments.smoke { 1 } else { arguments.runs.get() };
     let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|n| n == name);
     let peers: Vec<&Peer> = PEERS.iter().filter(|peer| wanted(peer.name)).collect();
-    let pairs = || cases.iter().flat_map(|case| peers.iter().map(move |peer| (case, *peer)));
+    let can = |case: &Case, peer: &Peer| !case.relayed || peer.forward.is_some();
+    let all = || cases.iter().flat_map(|case| peers.iter().map(move |peer| (case, *peer)));
+    let pairs = || all().filter(|(case, peer)| can(case, peer));
     let mut outcomes = vec![Vec::new(); pairs().count()];
     for run in 1..=runs {
         for ((case, peer), outcomes) in pairs().zip(&mut outcomes) {

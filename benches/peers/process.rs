@@ -10,21 +10,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
 use crate::measure::{Publishing, Received, Sent, Subscribing};
-use crate::{Peer, peer};
+use crate::{Peer, Way, peer};
 
 /// What one process does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
     peer: String,
     case: Case,
-    /// Where to connect; none: publish.
-    endpoint: Option<String>,
+    role: Role,
+}
+
+/// Which part of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Role {
+    Publish,
+    /// Send on what is said there.
+    Forward(String),
+    Subscribe(Way),
 }
 
 /// What a process says, one JSON value a line.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Word {
-    /// A publisher is bound and waits for its subscribers.
+    /// A publisher or relay is bound and waits for its subscribers.
     Listening(String),
     /// It is done.
     Sent(Sent),
@@ -43,12 +51,15 @@ pub struct Outcome {
 
 /// Runs `case` over `peer` in processes of their own.
 pub fn measure(peer: &Peer, case: &Case) -> Result<Outcome> {
-    let mut task = Task { peer: peer.name.to_owned(), case: case.clone(), endpoint: None };
-    let mut publisher = Process::start(&task)?;
-    let Word::Listening(endpoint) = publisher.word()? else { bail!("the publisher is not there") };
-    task.endpoint = Some(endpoint);
+    let task = |role| Task { peer: peer.name.to_owned(), case: case.clone(), role };
+    let mut publisher = Process::start(&task(Role::Publish))?;
+    let at = publisher.listening()?;
+    let forwards = case.relayed.then(|| Process::start(&task(Role::Forward(at.clone()))));
+    let mut relay = forwards.transpose()?;
+    let relay_at = relay.as_mut().map(Process::listening).transpose()?;
+    let hear = task(Role::Subscribe(Way { publisher: at, relay: relay_at }));
     let started: Result<Vec<Process>> =
-        (0..case.subscribers).map(|_| Process::start(&task)).collect();
+        (0..case.subscribers).map(|_| Process::start(&hear)).collect();
     let mut started = started?;
     let Word::Sent(sent) = publisher.word()? else { bail!("the publisher does not report") };
     let subscribers = started.iter_mut().map(|process| match process.word()? {
@@ -60,17 +71,21 @@ pub fn measure(peer: &Peer, case: &Case) -> Result<Outcome> {
 
 /// The other side of [`measure`]: does `task` and reports on standard output.
 pub fn perform(task: &str) -> Result<()> {
-    let Task { peer: name, case, endpoint } = serde_json::from_str(task)?;
+    let Task { peer: name, case, role } = serde_json::from_str(task)?;
     let peer = peer(&name).context("no such peer")?;
-    match endpoint {
-        None => {
+    match role {
+        Role::Publish => {
             let mut bodies = Publishing::new(case);
             (peer.publish)(&mut bodies)?;
             say(&Word::Sent(bodies.report()))?;
         }
-        Some(endpoint) => {
+        Role::Forward(publisher) => {
+            let forward = peer.forward.context("it has no relay")?;
+            forward(&publisher)?;
+        }
+        Role::Subscribe(way) => {
             let mut messages = Subscribing::new(case);
-            (peer.subscribe)(&mut messages, &endpoint)?;
+            (peer.subscribe)(&mut messages, &way)?;
             say(&Word::Received(messages.report()))?;
         }
     }
@@ -97,6 +112,13 @@ impl Process {
             .spawn()?;
         let says = child.stdout.take().context("a process without output")?;
         Ok(Process { child, says: BufReader::new(says) })
+    }
+
+    fn listening(&mut self) -> Result<String> {
+        match self.word()? {
+            Word::Listening(endpoint) => Ok(endpoint),
+            other => bail!("it says {other:?} instead of where it is"),
+        }
     }
 
     fn word(&mut self) -> Result<Word> {

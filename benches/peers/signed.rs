@@ -3,18 +3,22 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use selvedge::directory::Directory;
 use selvedge::publisher::{Options, PublishError};
 use selvedge::{ContentType, Event, Listener, Outgoing, Publisher, Subscriber, Topic};
 use selvedge_core::seal::SecretKey;
+use selvedge_relay::{Config, Node};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::Peer;
 use crate::measure::{Publishing, SILENCE, Subscribing};
+use crate::process::{Word, say};
+use crate::{Peer, Way};
 
-pub const PEER: Peer = Peer { name: "selvedge", publish, subscribe };
+pub const PEER: Peer = Peer { name: "selvedge", publish, subscribe, forward: Some(forward) };
 
 const TOPIC: &str = "org.example.bench.inventory.item";
 
@@ -30,7 +34,9 @@ fn publish(bodies: &mut Publishing) -> Result<()> {
         options.listener = Some(Listener::from_tcp(listener)?);
         options.state = state.path().into();
         options.hold = true;
-        let publisher = Publisher::start(directory(&endpoint)?, options)?;
+        let way = Way { publisher: endpoint.clone(), relay: None };
+        let directory = watch::channel(directory(&way)?).1;
+        let publisher = Publisher::start(directory, options)?;
         bodies.listening(&endpoint)?;
         let topic: Topic = TOPIC.parse()?;
         while publisher.listeners(&topic).await < bodies.subscribers() {
@@ -61,9 +67,43 @@ async fn send(bodies: &mut Publishing, publisher: &Publisher, topic: &Topic) -> 
     Ok(())
 }
 
-fn subscribe(messages: &mut Subscribing, endpoint: &str) -> Result<()> {
+/// A relay as it ships: it verifies everything. It hears the publisher once somebody hears it.
+fn forward(publisher: &str) -> Result<()> {
     runtime()?.block_on(async {
-        let mut subscriber = Subscriber::to(directory(endpoint)?).connect()?;
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let endpoint = format!("tcp://{}", listener.local_addr()?);
+        let way = Way { publisher: String::new(), relay: Some(endpoint.clone()) };
+        let (directory, directories) = watch::channel(directory(&way)?);
+        let mut config = Config::new("edge".parse()?, relay_key());
+        let state = tempfile::tempdir()?;
+        config.state = state.path().into();
+        config.listener = Some(Listener::from_tcp(listener)?);
+        let node = Node::start(directories, config)?;
+        let peers = node.counters().peers;
+        say(&Word::Listening(endpoint))?;
+        let found = async {
+            while peers.snapshot().get("peers").is_none_or(|count| *count == 0) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let way = Way { publisher: publisher.to_owned(), ..way };
+            directory.send_replace(self::directory(&way)?);
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = node.run(CancellationToken::new()) => Ok(()),
+            failed = found => failed,
+        }
+    })
+}
+
+fn subscribe(messages: &mut Subscribing, way: &Way) -> Result<()> {
+    runtime()?.block_on(async {
+        let directory = watch::channel(directory(way)?).1;
+        let subscriber = Subscriber::to(directory);
+        let mut subscriber = match way.relay {
+            Some(_) => subscriber.via("edge".parse()?).connect()?,
+            None => subscriber.connect()?,
+        };
         loop {
             let event = tokio::time::timeout(SILENCE, subscriber.next());
             match event.await {
@@ -83,13 +123,25 @@ fn key() -> SecretKey {
     SecretKey::from_seed(&[7; 32])
 }
 
-fn directory(endpoint: &str) -> Result<watch::Receiver<Arc<Directory>>> {
-    let text = format!(
-        "format = 1\nfabric = \"bench\"\n[services.bench]\nendpoint = \"{endpoint}\"\n\
-         key = \"{}\"\ntopics = [\"org.example.bench.#\"]\n",
-        key().public()
-    );
+fn relay_key() -> SecretKey {
+    SecretKey::from_seed(&[8; 32])
+}
+
+fn directory(way: &Way) -> Result<Arc<Directory>> {
+    let mut text = "format = 1\nfabric = \"bench\"\n".to_owned();
+    if !way.publisher.is_empty() {
+        text += &format!(
+            "[services.bench]\nendpoint = \"{}\"\nkey = \"{}\"\n\
+             topics = [\"org.example.bench.#\"]\n",
+            way.publisher,
+            key().public()
+        );
+    }
+    if let Some(relay) = &way.relay {
+        let key = relay_key().public();
+        text +=
+            &format!("[relays.edge]\nendpoint = \"{relay}\"\nkey = \"{key}\"\ncarries = [\"#\"]\n");
+    }
     let directory = Directory::from_text("endpoints.toml", &text);
-    let directory = directory.map_err(|problems| anyhow!("{problems:?}"))?;
-    Ok(watch::channel(Arc::new(directory)).1)
+    Ok(Arc::new(directory.map_err(|problems| anyhow!("{problems:?}"))?))
 }

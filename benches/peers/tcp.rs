@@ -6,13 +6,13 @@ use std::net::{TcpListener, TcpStream};
 
 use anyhow::Result;
 
-use crate::Peer;
 use crate::measure::{Publishing, SILENCE, Subscribing};
+use crate::{Peer, Way};
 
 /// What one write or read moves.
 const BUFFER: usize = 64 * 1_024;
 
-pub const PEER: Peer = Peer { name: "tcp", publish, subscribe };
+pub const PEER: Peer = Peer { name: "tcp", publish, subscribe, forward: None };
 
 fn publish(bodies: &mut Publishing) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -44,7 +44,8 @@ fn write(subscribers: &mut [TcpStream], buffer: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-fn subscribe(messages: &mut Subscribing, endpoint: &str) -> Result<()> {
+fn subscribe(messages: &mut Subscribing, way: &Way) -> Result<()> {
+    let endpoint = way.endpoint();
     let stream = TcpStream::connect(endpoint)?;
     stream.set_read_timeout(Some(SILENCE))?;
     let mut reader = BufReader::with_capacity(BUFFER, stream);
