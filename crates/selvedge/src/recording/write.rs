@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use selvedge_core::directory::Directory;
-use selvedge_core::subscriber::Output;
+use selvedge_core::subscriber::{Delivery, Output};
 use selvedge_core::topic::Pattern;
 use selvedge_core::{KeyId, Position};
 use selvedge_journal::{self as journal, Owner, Place, Record, RecordError, disk};
@@ -85,6 +85,11 @@ impl Recorder {
         }])?;
         self.since.insert(key, delivery.header.end());
         Ok(delivery.packets.iter().map(|trusted| u64::from(trusted.packet().count())).sum())
+    }
+
+    /// Leaves a delivery out: the recording of its stream begins, or goes on, after it.
+    pub fn skip(&mut self, delivery: &Delivery) {
+        self.since.insert(delivery.key, delivery.header.end());
     }
 
     /// Bytes written so far.

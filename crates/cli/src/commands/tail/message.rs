@@ -85,7 +85,7 @@ fn body_as_json(message: &Message) -> Option<Box<RawValue>> {
     }
 }
 
-fn type_name(ctype: ContentType) -> std::borrow::Cow<'static, str> {
+pub fn type_name(ctype: ContentType) -> std::borrow::Cow<'static, str> {
     match ctype.name() {
         Some(name) => name.into(),
         None => format!("{:#06x}", ctype.0).into(),
@@ -93,7 +93,7 @@ fn type_name(ctype: ContentType) -> std::borrow::Cow<'static, str> {
 }
 
 /// RFC 3339, in UTC, with microseconds. What is later than the format can say is its last second.
-fn time(time: SystemTime) -> String {
+pub fn time(time: SystemTime) -> String {
     let last = UNIX_EPOCH + Duration::from_secs(LAST_SECOND);
     humantime::format_rfc3339_micros(time.min(last)).to_string()
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use selvedge::directory::Directory;
-use selvedge::{Event, Lost, Name, Pattern, Subscriber};
+use selvedge::{Event, Lost, Name, Pattern, Position, Subscriber};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -22,10 +22,10 @@ use crate::{logging, notices, signals};
 use message::Form;
 
 /// Messages are written when no more are at hand, or they have so many bytes.
-const WRITE_BYTES: usize = 64 << 10;
+pub const WRITE_BYTES: usize = 64 << 10;
 
 /// How long a write may take that is under way when the command is told to end.
-const GRACE: Duration = Duration::from_millis(500);
+pub const GRACE: Duration = Duration::from_millis(500);
 
 /// Show verified messages as they come
 ///
@@ -63,10 +63,7 @@ async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let now = watched.directory.borrow().clone();
     known_relays(&now, &args.via)?;
     known_services(&now, &args.from)?;
-    let patterns = match args.patterns.is_empty() {
-        true => vec![Pattern::all()],
-        false => args.patterns.clone(),
-    };
+    let patterns = or_all(&args.patterns);
     tell_who_speaks(&now, &patterns, &args.from);
     let (notices, told) = notices::channel();
     tokio::spawn(notices::tell_each(told, |line| output::say(&line.text)));
@@ -97,8 +94,16 @@ async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// These patterns, or all topics if there are none.
+pub fn or_all(patterns: &[Pattern]) -> Vec<Pattern> {
+    match patterns.is_empty() {
+        true => vec![Pattern::all()],
+        false => patterns.to_vec(),
+    }
+}
+
 /// Says how many may say what is wanted, and which patterns nobody's topics match.
-fn tell_who_speaks(directory: &Directory, patterns: &[Pattern], from: &[Name]) {
+pub fn tell_who_speaks(directory: &Directory, patterns: &[Pattern], from: &[Name]) {
     let mut speakers = BTreeSet::new();
     for pattern in patterns {
         let who = directory.who_may_say(pattern);
@@ -113,7 +118,7 @@ fn tell_who_speaks(directory: &Directory, patterns: &[Pattern], from: &[Name]) {
     output::say(&format!("{} of {all} services may say what is wanted", speakers.len()));
 }
 
-fn form(common: &Common) -> Form {
+pub fn form(common: &Common) -> Form {
     match io::stdout().is_terminal() && !common.json {
         true => Form::Text { colour: output::colour_wanted() },
         false => Form::Json,
@@ -188,15 +193,18 @@ impl Screen {
     }
 }
 
-fn tell_lost(lost: &Lost) {
+pub fn tell_lost(lost: &Lost) {
     let Lost { publisher, from, to, reason, .. } = lost;
     let reason = reason.label();
-    output::say(&format!(
-        "lost: {publisher}/{from} up to {publisher}/{to}, not included: {reason}"
-    ));
+    output::say(&lost_words(publisher.as_str(), *from, *to, reason));
 }
 
-async fn at(deadline: Option<Instant>) {
+/// The words for messages that are lost.
+pub fn lost_words(publisher: &str, from: Position, to: Position, reason: &str) -> String {
+    format!("lost: {publisher}/{from} up to {publisher}/{to}, not included: {reason}")
+}
+
+pub async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
