@@ -17,7 +17,8 @@ use super::tail::message::{time, type_name};
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+#[group(skip)]
+pub struct Exec {
     /// Run COMMAND for each message instead of showing it
     ///
     /// One at a time, no shell. The body is its standard input; SELVEDGE_ID, SELVEDGE_TOPIC,
@@ -33,7 +34,7 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
-impl Args {
+impl Exec {
     /// What to run for each message, if anything.
     pub fn handler(&self, stop: &CancellationToken) -> Option<Handler> {
         let command = self.command.clone();

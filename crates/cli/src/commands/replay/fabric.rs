@@ -79,7 +79,7 @@ impl Fabric {
             let begin = service.keys.iter().map(|key| (key.id(), Start::At(first)));
             options.begin = begin.collect();
         }
-        Fabric {
+        let mut fabric = Fabric {
             inlet: Inlet::new(watched.directory.clone(), options),
             _watched: watched,
             patterns,
@@ -91,7 +91,10 @@ impl Fabric {
             outputs: Vec::new(),
             merge: by_time.then(Merge::default),
             ended: false,
-        }
+        };
+        fabric.limit(&fabric.inlet.reach());
+        fabric.ended = fabric.streams.is_empty();
+        fabric
     }
 
     /// So long nothing was taken: that no stream moved means nothing.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::exec::{self, Handled, Handler};
+use super::exec::{Exec, Handled, Handler};
 use super::tail::message::Form;
 use super::tail::{self, GRACE, WRITE_BYTES, tell_who_speaks};
 use super::{block_on, known_relays, known_services};
@@ -66,7 +66,7 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     wait: Option<Duration>,
     #[command(flatten)]
-    exec: exec::Args,
+    exec: Exec,
 }
 
 #[derive(Clone, Copy, Debug)]

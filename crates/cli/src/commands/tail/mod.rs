@@ -1,5 +1,6 @@
 //! `selvedge tail`: verified messages as they come.
 
+mod handle;
 pub mod message;
 mod msgpack;
 
@@ -15,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::exec::Exec;
 use super::{block_on, known_relays, known_services};
 use crate::options::{Common, seconds};
 use crate::output::{self, ReaderGone};
@@ -49,6 +51,14 @@ pub struct Args {
     /// Show only what this service says; may be repeated
     #[arg(long, value_name = "SERVICE")]
     from: Vec<Name>,
+    #[command(flatten)]
+    exec: Exec,
+    /// With --exec: remember under this name what was handled, and go on there next time
+    ///
+    /// What is not handled is tried five times more, then put aside as a dead letter. One process at
+    /// a time may use a name.
+    #[arg(long, value_name = "NAME", requires = "exec", conflicts_with = "keep_going")]
+    cursor: Option<Name>,
 }
 
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
@@ -72,10 +82,28 @@ async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     subscriber = args.from.iter().cloned().fold(subscriber, |builder, name| builder.from(name));
     subscriber = args.via.iter().cloned().fold(subscriber, |builder, name| builder.via(name));
 
+    let (deadline, wanted) = (args.timeout.map(|after| Instant::now() + after), args.count);
+    if let Some(handler) = args.exec.handler(&stop) {
+        if let Some(name) = &args.cursor {
+            subscriber = subscriber.name(name.clone()).state(common.state_folder());
+        }
+        let handling = handle::Handling {
+            handler,
+            keep_going: args.exec.keep_going,
+            left: wanted.map(NonZeroU64::get),
+            deadline,
+            stop,
+        };
+        let ended = match args.cursor.is_some() {
+            true => handling.run(subscriber.connect()?).await?,
+            false => handling.each(subscriber.connect()?).await?,
+        };
+        return Ok(code(ended, wanted));
+    }
+
     // On a task of its own, so that a write that nobody takes does not stop us from ending.
     let screen =
         Screen { form: form(common), left: args.count.map(NonZeroU64::get), text: Vec::new() };
-    let (deadline, wanted) = (args.timeout.map(|after| Instant::now() + after), args.count);
     let mut shown = tokio::spawn(screen.show(subscriber.connect()?, deadline, stop.clone()));
     let end = tokio::select! {
         end = &mut shown => end??,
@@ -85,12 +113,17 @@ async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
+    Ok(code(end, wanted))
+}
+
+fn code(end: End, wanted: Option<NonZeroU64>) -> ExitCode {
     match (end, wanted) {
         (End::Late { left: Some(left) }, Some(wanted)) => {
             output::say(&format!("{} of {wanted} messages came in time", wanted.get() - left));
-            Ok(ExitCode::FAILURE)
+            ExitCode::FAILURE
         }
-        _ => Ok(ExitCode::SUCCESS),
+        (End::Unhandled, _) => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
 }
 
@@ -131,6 +164,8 @@ enum End {
     Done,
     /// The time is up, and so many are missing.
     Late { left: Option<u64> },
+    /// A message was not handled, and that was told.
+    Unhandled,
 }
 
 /// Shows messages.
