@@ -417,7 +417,7 @@ impl Inlet {
                 let again = !Arc::ptr_eq(&directory, &self.directory);
                 for item in items {
                     if let Some((key, upto)) = item.tells_all(link.selvedge) {
-                        link.told.entry(key).or_insert(upto);
+                        link.tells(key, upto);
                     }
                     let input = match item {
                         Item::Packet(trusted) if again && !still_may(&self.directory, &trusted) => {

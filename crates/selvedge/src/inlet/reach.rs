@@ -6,7 +6,7 @@ use selvedge_core::topic::Name;
 use selvedge_core::wire::Mark;
 use selvedge_core::{KeyId, Position};
 
-use super::{Inlet, Item};
+use super::{Inlet, Item, Link};
 
 /// How far a stream has come, and how far it went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Reach {
     /// Everything before it was handed over, passed or declared lost; none: it has not begun.
     pub at: Option<Position>,
     /// The links that can bring it, and how far it went when each first had told all that it holds;
-    /// none: it has not yet.
+    /// none: it has not yet; (0, 0): it knows nothing of it.
     pub links: Vec<(Name, Option<Position>)>,
 }
 
@@ -41,6 +41,16 @@ impl Inlet {
             }
         }
         reaches.into_values().collect()
+    }
+}
+
+impl Link {
+    /// It has told all that it holds of a stream; the first time counts that it knew any.
+    pub(super) fn tells(&mut self, key: KeyId, upto: Position) {
+        let told = self.told.entry(key).or_default();
+        if *told == Position::default() {
+            *told = upto;
+        }
     }
 }
 

@@ -68,6 +68,8 @@ pub enum Played {
         /// How many.
         bytes: u64,
     },
+    /// A recording that was not finished: it was cut off, or is being written.
+    NoEnd(PathBuf),
     /// A file of the folder that cannot be read at all.
     Unreadable(ScanError),
     /// A packet that did not pass the door.
@@ -123,6 +125,8 @@ pub struct Playback {
     /// Where what was read of each stream ends.
     ends: BTreeMap<KeyId, Position>,
     read: u64,
+    /// Whether a recording says that it is whole, or nobody has to.
+    ended: bool,
     out: VecDeque<Played>,
 }
 
@@ -170,6 +174,7 @@ impl Playback {
             speakers: BTreeMap::new(),
             ends: BTreeMap::new(),
             read: 0,
+            ended: true,
             out,
         })
     }
@@ -205,6 +210,7 @@ impl Playback {
     fn found(&mut self, file: usize, offset: u64, found: Found) {
         let before: u64 = self.walk.sources()[..file].iter().map(|source| source.bytes).sum();
         self.read = before + offset;
+        self.ended = matches!(found, Found::Item(Item::End)) || !self.is_recording(file);
         match found {
             Found::File | Found::Item(Item::End) => {}
             Found::Item(Item::Preamble { stream, preamble }) => {
@@ -230,6 +236,11 @@ impl Playback {
                 self.out.push_back(Played::Damaged { file, offset, bytes });
             }
         }
+    }
+
+    fn is_recording(&self, file: usize) -> bool {
+        let header = self.walk.sources().get(file).and_then(|source| source.header.as_ref().ok());
+        header.is_some_and(|header| header.number == 0)
     }
 
     /// Whether a record from `from` on is new.
@@ -329,6 +340,10 @@ impl Iterator for Playback {
                     let open: Vec<KeyId> = self.machine.positions().map(|(key, _)| key).collect();
                     let close = |key| Input::Removed { key, revoked: false };
                     open.into_iter().for_each(|key| self.input(close(key)));
+                    if !std::mem::replace(&mut self.ended, true) {
+                        let file = self.walk.sources().last().map(|source| source.path.clone());
+                        self.out.extend(file.map(Played::NoEnd));
+                    }
                     if self.out.is_empty() {
                         return None;
                     }

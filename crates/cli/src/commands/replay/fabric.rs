@@ -19,6 +19,9 @@ use crate::commands::tail::lost_words;
 /// Bytes that may wait while streams are merged by time; then the order is given up.
 const MERGE_BYTES: usize = 64 << 20;
 
+/// Before every message; how far whoever knows nothing of a stream says that it goes.
+const NOWHERE: Position = Position::new(0, 0);
+
 /// What is asked of the fabric.
 #[derive(Debug)]
 pub struct Asked {
@@ -151,7 +154,9 @@ impl Fabric {
                 is_open: true,
             });
             let told: Option<Vec<Position>> = reach.links.iter().map(|(_, told)| *told).collect();
-            stream.limit = stream.limit.or(told.and_then(|told| told.into_iter().max()));
+            if stream.limit.is_none_or(|limit| limit == NOWHERE) {
+                stream.limit = told.and_then(|told| told.into_iter().max());
+            }
         }
     }
 
@@ -205,6 +210,9 @@ impl Fabric {
             }
             let told = reach.links.iter().filter_map(|(_, told)| *told).max();
             let upto = stream.limit.or(told.filter(|_| waited));
+            // Of a key that it does not use a publisher may know nothing; a relay should.
+            let is_own = |link: &(Name, Option<Position>)| link.0 == stream.publisher;
+            let upto = upto.filter(|at| *at != NOWHERE || reach.links.iter().any(is_own));
             let end = self.range.end();
             if upto.is_some_and(|upto| at >= upto) || end.is_some_and(|end| at >= end) {
                 stream.is_open = false;
@@ -238,8 +246,9 @@ fn given_up(
     let asked: Vec<&str> = links.iter().map(|(name, _)| name.as_str()).collect();
     let asked = asked.join(", ");
     match told {
+        Some(NOWHERE) => format!("nothing of {name} came: {asked} knows nothing of it"),
         Some(told) => format!("{name} went no further than {name}/{at} of {name}/{told}"),
-        None if at == Position::default() => {
+        None if at == NOWHERE => {
             format!("nothing of {name} came: no answer from {asked}")
         }
         None => format!("{name} went no further than {name}/{at}: no answer from {asked}"),

@@ -102,6 +102,10 @@ fn take(played: Played, filter: &mut Filter, out: &mut Vec<Item>) {
             let file = file.display();
             out.push(bad(format!("{file}:{offset}: {bytes} bytes are damaged")));
         }
+        Played::NoEnd(file) => {
+            let file = file.display();
+            out.push(bad(format!("{file} has no end: it was cut off, or is being written")));
+        }
         Played::Unreadable(error) => out.push(bad(error.to_string())),
         Played::Refused { file, offset, topic, why } => {
             let file = file.display();
