@@ -106,7 +106,7 @@ fn with_a_cursor_it_is_tried_again_and_goes_on_where_it_was() {
     let script = "read body; /bin/mkdir $0.$body 2>/dev/null && [ $body = 2 ] && exit 1; \
                   echo $body >> $0";
     let tail = |count| {
-        let tail = vec!["tail", "--cursor", "worker", "--count", count, "--timeout", "60"];
+        let tail = vec!["tail", "--name", "worker", "--count", count, "--timeout", "60"];
         fabric.start(&[tail, shell(script, &[text(&done)])].concat())
     };
     let web = fabric.start(&["publish", "org.example.a", "--name", "web"]);

@@ -1,4 +1,5 @@
 //! Does `publish --via` succeed when the relay has it on its disk, and only then?
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/cli.rs"]
 mod cli;
@@ -33,7 +34,8 @@ fn offer(fabric: &Fabric, body: &str, more: &[&str]) -> std::process::Output {
 /// The bodies of everything that a new reader gets from the relay.
 fn archived(fabric: &Fabric, count: usize) -> Vec<String> {
     let count = count.to_string();
-    let args = ["tail", "--via", "edge", "--from", "oldest", "--name", "reader", "--count", &count];
+    let args =
+        ["tail", "--via", "edge", "--start", "oldest", "--name", "reader", "--count", &count];
     let lines = succeeds(&fabric.run(&args));
     let body = |line: &str| {
         let message: Value = serde_json::from_str(line).unwrap();

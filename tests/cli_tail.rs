@@ -146,3 +146,31 @@ fn wrong_usage_is_told_apart() {
         ends(&fabric.run(&args), 2, "error: ");
     }
 }
+
+#[test]
+fn under_a_name_it_goes_on_where_it_was() {
+    let fabric = Fabric::new();
+    fabric.edit("topics = [\"org.example.#\"]", "journal = true\ntopics = [\"org.example.#\"]");
+    let publish = ["publish", "org.example.a", "--name", "web", "--wait", "60"];
+    let tail = ["tail", "--name", "shown", "--start", "oldest", "--timeout", "60", "--count"];
+    let mut running = fabric.start(&[&tail[..], &["2"]].concat());
+    succeeds(&fabric.run_with(&publish, b"1\n2\n3\n"));
+    let first: Vec<_> = [running.line(), running.line()].iter().map(|line| body(line)).collect();
+    assert!(running.end().success());
+    let running = fabric.start(&[&tail[..], &["2"]].concat());
+    succeeds(&fabric.run_with(&publish, b"4\n"));
+    let rest = succeeds(&running.output());
+    assert_eq!(first, ["1", "2"]);
+    assert_eq!(rest.lines().map(body).collect::<Vec<_>>(), ["3", "4"]);
+}
+
+#[test]
+fn a_start_that_is_none_is_wrong_usage() {
+    let fabric = Fabric::new();
+    ends(&fabric.run(&["tail", "--start", "yesterday"]), 2, "now, oldest, ");
+}
+
+fn body(line: &str) -> String {
+    let value: Value = serde_json::from_str(line).unwrap();
+    value["body"].as_str().unwrap().to_owned()
+}

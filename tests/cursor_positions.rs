@@ -3,24 +3,18 @@
 #[path = "support/fabric.rs"]
 mod fabric;
 
-use std::path::PathBuf;
-
 use fabric::{Fabric, Hearing, heard, say, soon, until};
 use selvedge::cursor::{self, Place};
-use selvedge::{Event, KeyId, Position, Start, Subscriber};
-
-fn state(fabric: &Fabric) -> PathBuf {
-    fabric.folder.path().join("indexer")
-}
+use selvedge::{Event, KeyId, Position, Start};
 
 fn connect(fabric: &Fabric, pattern: &str) -> Hearing {
-    let to = Subscriber::to(fabric.directory()).name("indexer".parse().unwrap());
-    Hearing::new(to.state(state(fabric)).start(Start::Oldest).pattern(pattern.parse().unwrap()))
+    let to = fabric.named("indexer").start(Start::Oldest);
+    Hearing::new(to.pattern(pattern.parse().unwrap()))
 }
 
 fn place(fabric: &Fabric, name: &str) -> Option<Place> {
-    let places = cursor::read(&state(fabric), &"indexer".parse().unwrap()).unwrap().unwrap();
-    places.get(&key(fabric, name)).copied()
+    let places = cursor::read(fabric.folder.path(), &"indexer".parse().unwrap());
+    places.unwrap().unwrap().get(&key(fabric, name)).copied()
 }
 
 fn key(fabric: &Fabric, name: &str) -> KeyId {
@@ -70,9 +64,7 @@ async fn what_is_handled_is_written_without_a_flush() {
 async fn acks_may_come_in_any_order_and_pass_only_what_has_none_before_it() {
     let fabric = Fabric::new(&["web"]);
     let publisher = fabric.publisher("web");
-    let to = Subscriber::to(fabric.directory()).name("indexer".parse().unwrap());
-    let to = to.state(state(&fabric)).start(Start::Oldest).explicit_acks(3);
-    let mut hearing = Hearing::new(to);
+    let mut hearing = Hearing::new(fabric.named("indexer").start(Start::Oldest).explicit_acks(3));
     heard(&publisher, "web.a").await;
     say(&publisher, "web.a", 0..4).await;
     let mut taken = Vec::new();
@@ -80,7 +72,7 @@ async fn acks_may_come_in_any_order_and_pass_only_what_has_none_before_it() {
         taken.push(hearing.message().await);
     }
     for (acked, passed) in [(2, 0), (1, 0), (0, 3)] {
-        let full = futures_ready(hearing.subscriber.next()).await;
+        let full = at_hand(hearing.subscriber.next()).await;
         assert!(full.is_none(), "more than three are outstanding");
         hearing.subscriber.ack(&taken[acked]);
         hearing.subscriber.flush().await.unwrap();
@@ -90,7 +82,7 @@ async fn acks_may_come_in_any_order_and_pass_only_what_has_none_before_it() {
 }
 
 /// What is there already.
-async fn futures_ready(next: impl Future<Output = Option<Event>>) -> Option<Event> {
+async fn at_hand(next: impl Future<Output = Option<Event>>) -> Option<Event> {
     tokio::select! {
         biased;
         event = next => event,
@@ -110,7 +102,7 @@ async fn what_matches_nothing_is_passed_too() {
     let expected = at(publisher.epoch(), 10);
     soon("a cursor that moves", async {
         while place(&fabric, "web") != expected {
-            assert!(futures_ready(hearing.subscriber.next()).await.is_none());
+            assert!(at_hand(hearing.subscriber.next()).await.is_none());
             tokio::task::yield_now().await;
         }
     })

@@ -4,7 +4,7 @@
 //! retention. After each reopening what is held is compared with what must be, and what may be.
 //! `SEED=n` reruns one with its trace.
 
-#[path = "support/random.rs"]
+#[path = "../crates/sim/src/random.rs"]
 #[allow(dead_code)]
 mod random;
 
@@ -183,10 +183,13 @@ impl History {
         for ((stream, from), kept) in &self.model {
             assert!(!(gone(*stream, *from) && kept.durable), "a durable record is lost");
         }
-        let is_gone = |(stream, from): &(u64, Place), _: &mut Kept| gone(*stream, *from);
         self.later = false;
-        let gone = self.model.extract_if(.., is_gone);
-        self.ghosts.extend(gone.map(|(key, kept)| (key, Kept { ghost: true, ..kept })));
+        for (key, kept) in std::mem::take(&mut self.model) {
+            match gone(key.0, key.1) {
+                true => self.ghosts.insert(key, Kept { ghost: true, ..kept }),
+                false => self.model.insert(key, kept),
+            };
+        }
     }
 
     fn sync(&mut self) {

@@ -1,8 +1,8 @@
 //! How fast does a fresh subscriber get the history of a publisher from its journal, verified?
 //!
 //! A journal is written with commits of `n` messages; then one process serves it and another hears
-//! all of it, from the oldest. Wall time counts from the subscriber's start to the last message, CPU
-//! time that of each process, kernel included.
+//! all of it, from the oldest. Wall time counts from the subscriber's start to the last message,
+//! CPU time that of each process, kernel included.
 
 use std::io::{BufRead as _, BufReader, Write as _, stdin, stdout};
 use std::net::TcpListener;

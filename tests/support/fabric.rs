@@ -184,6 +184,30 @@ impl Fabric {
         Publisher::start(self.directory(), self.options(name)).unwrap()
     }
 
+    /// All its services keep a journal.
+    pub fn journaled(names: &[&str]) -> Fabric {
+        let mut fabric = Fabric::new(names);
+        names.iter().for_each(|name| fabric.keep_journal(name));
+        fabric.publish();
+        fabric
+    }
+
+    /// This service keeps a journal.
+    pub fn keep_journal(&mut self, name: &str) {
+        self.service(name).more = "journal = true\ndurability = \"buffered\"".to_owned();
+    }
+
+    /// A subscriber that remembers how far it has come.
+    pub fn named(&self, name: &str) -> Builder {
+        let to = Subscriber::to(self.directory()).name(name.parse().unwrap());
+        to.state(self.folder.path())
+    }
+
+    /// Where that is.
+    pub fn cursor(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join("cursors").join(name)
+    }
+
     /// Subscribes to everything.
     pub fn hear(&self) -> Hearing {
         Hearing::new(Subscriber::to(self.directory()))

@@ -14,7 +14,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bridge, check, journal, keygen, pubkey, publish, record, relay, replay, tail};
+use commands::{
+    bridge, check, dead, journal, keygen, pubkey, publish, record, relay, replay, tail,
+};
 use options::Common;
 
 /// A brokerless pub/sub fabric: signed messages, a shared directory, no broker.
@@ -39,6 +41,7 @@ enum Command {
     Journal(journal::Args),
     Relay(relay::Args),
     Bridge(bridge::Args),
+    Dead(dead::Args),
     Demo(demo::Args),
 }
 
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Journal(args) => journal::run(args, &common),
         Command::Relay(args) => relay::run(args, &common),
         Command::Bridge(args) => bridge::run(args, &common),
+        Command::Dead(args) => dead::run(args, &common),
         Command::Demo(args) => demo::run(args, &common),
     };
     match outcome {

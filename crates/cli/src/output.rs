@@ -2,10 +2,14 @@
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write as _};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
+
+/// 9999-12-31T23:59:59: the last second that a time of four-digit years can name.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 /// Standard output was closed by its reader: no failure, there is just nothing left to do.
 #[derive(Debug)]
@@ -86,6 +90,12 @@ pub fn escape(text: &str, out: &mut String) {
             _ => out.push(character),
         }
     }
+}
+
+/// RFC 3339, in UTC, with microseconds. What is later than the format can say is its last second.
+pub fn time(time: SystemTime) -> String {
+    let last = UNIX_EPOCH + Duration::from_secs(LAST_SECOND);
+    humantime::format_rfc3339_micros(time.min(last)).to_string()
 }
 
 #[cfg(test)]

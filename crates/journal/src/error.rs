@@ -81,7 +81,7 @@ pub enum AppendError {
     },
 }
 
-/// What [`Journal::retain`] removed.
+/// What [`crate::Journal::retain`] removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retained {
     /// Segments that are gone.

@@ -21,8 +21,9 @@
 //!
 //! - What [`Journal::append`] took is held after the process ends in any way; what
 //!   [`Journal::sync`] or [`Journal::close`] covered, after a power cut too.
-//! - A batch whose append failed is not held, not even in part, now or after a reopening (unless
-//!   the disk refuses every later write as well, down to the cut that would take it back).
+//! - A batch whose append failed, and what [`AppendError::Lost`] names, is not held, not even in
+//!   part. Neither is it after a reopening, once anything later was synced; before that, a disk
+//!   that refused to take it back may show it again, and then it is not sure to be durable.
 //! - After a power cut without a sync before it, any subset of the records since the last one may
 //!   be there, each whole. [`Reader::held`] says which places are.
 //! - Damage costs the records whose bytes it hit, and no others.

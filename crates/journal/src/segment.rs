@@ -9,10 +9,9 @@ use crate::disk::{Disk, File, folder_of};
 use crate::format::{FIRST_RECORD, Kind, RECORD_HEADER, RecordHeader, SegmentHeader};
 use crate::{Place, Record, Span};
 
-/// Room is reserved in steps of this. The length of a file with reserved room does not change with
-/// every append, so that an fdatasync need not write it down: a third less time (writing zeroes
-/// ahead costs the same as `fallocate`).
-const RESERVE: u64 = 1 << 20;
+/// Room is reserved in steps of this: an fdatasync after a small append then finds length and
+/// blocks as they were, and has only data to write down.
+const RESERVE: u64 = 256 << 10;
 /// What the scratch buffer may keep between batches.
 const KEEP: usize = 4 << 20;
 

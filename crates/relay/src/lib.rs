@@ -211,6 +211,8 @@ impl Node {
         // The wire matches bytes, patterns segments.
         delivery.packets.retain(|trusted| self.carries(trusted.packet().topic()));
         let commit = delivery.to_commit();
+        let messages = commit.packets.iter().map(|packet| u64::from(packet.numbers)).sum();
+        self.inlet.counters().delivered(messages);
         let (key, end) = (delivery.key, commit.header.end());
         let from = self.since.insert(key, end).unwrap_or(commit.header.start());
         let kept = self.journal.is_some().then(|| self.speaker(key, &delivery.publisher));

@@ -150,7 +150,8 @@ impl LinkCounters {
         }
     }
 
-    pub(crate) fn delivered(&self, messages: u64) {
+    /// So many messages were handed over, to the application or to a relay's peers.
+    pub fn delivered(&self, messages: u64) {
         self.delivered.fetch_add(messages, Relaxed);
     }
 

@@ -13,7 +13,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::tail::message::{time, type_name};
+use super::tail::message::type_name;
+use crate::output::time;
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]

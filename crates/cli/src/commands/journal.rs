@@ -13,8 +13,8 @@ use selvedge::{KeyId, Position};
 use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::tail::message::time;
 use crate::options::Common;
+use crate::output::time;
 use crate::{logging, output};
 
 /// Look at journals and recordings on disk, also while they are written; nothing is changed

@@ -2,6 +2,7 @@
 
 pub mod bridge;
 pub mod check;
+pub mod dead;
 pub mod exec;
 pub mod journal;
 pub mod keygen;

@@ -3,12 +3,12 @@
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use selvedge::directory::Watched;
-use selvedge::inlet::{self, Inlet, Start};
+use selvedge::inlet::{self, Inlet};
 use selvedge::recording::Recorder;
-use selvedge::{Name, Pattern};
+use selvedge::{Name, Pattern, Start};
 use selvedge_core::subscriber::Output;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::tail::{self, at, tell_lost, tell_who_speaks};
 use super::{block_on, known_relays};
-use crate::options::{Common, seconds, time};
+use crate::options::{Common, seconds};
 use crate::{logging, notices, output, signals};
 
 /// Write verified messages to a file, until it is told to end
@@ -40,30 +40,9 @@ pub struct Args {
     /// End after so long; a failure if --count messages did not come
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
-    /// Where to begin: oldest (that anyone holds), now, or a time such as 2026-11-22T19:00:00Z
-    #[arg(long, value_name = "oldest|now|TIME", value_parser = from, default_value = "now")]
-    from: From,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum From {
-    Now,
-    Oldest,
-    /// Microseconds since 1970.
-    Time(u64),
-}
-
-fn from(text: &str) -> Result<From, String> {
-    match text {
-        "now" => Ok(From::Now),
-        "oldest" => Ok(From::Oldest),
-        text => match time(text) {
-            Some(time) => Ok(From::Time(time)),
-            None => {
-                Err("oldest, now, or a time such as 2026-11-22T19:00:00Z is expected".to_owned())
-            }
-        },
-    }
+    /// Where to begin: now, oldest, a time such as 2026-11-22T08:00:00Z, or so long ago, such as 2h
+    #[arg(long, value_name = "WHERE", value_parser = tail::start, default_value = "now")]
+    from: Start,
 }
 
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
@@ -84,7 +63,7 @@ async fn record(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         patterns: patterns.clone(),
         via: args.via.clone(),
         direct: args.via.is_empty(),
-        others: if matches!(args.from, From::Now) { Start::Now } else { Start::Oldest },
+        others: if args.from == Start::Now { inlet::Start::Now } else { inlet::Start::Oldest },
         notices,
         ..inlet::Options::default()
     };
@@ -135,11 +114,9 @@ async fn write(
                     tell_lost(lost);
                     recorded.lost = true;
                 }
-                Output::Deliver(delivery) => {
-                    if matches!(args.from, From::Time(from) if delivery.header.time.0 < from) {
-                        recorder.skip(delivery);
-                        continue;
-                    }
+                Output::Deliver(delivery) if is_early(args.from, delivery.header.time.0) => {
+                    recorder.skip(delivery);
+                    continue;
                 }
                 _ => {}
             }
@@ -148,5 +125,13 @@ async fn write(
                 return Ok(recorded);
             }
         }
+    }
+}
+
+/// Whether what was sealed then, in microseconds since 1970, is too old.
+fn is_early(from: Start, sealed: u64) -> bool {
+    match from {
+        Start::Since(time) => UNIX_EPOCH + Duration::from_micros(sealed) < time,
+        Start::Now | Start::Oldest => false,
     }
 }

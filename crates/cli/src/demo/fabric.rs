@@ -70,17 +70,25 @@ impl Fabric {
         self.folder().join("logs").join(format!("{name}.log"))
     }
 
-    /// Writes a service with a new key and a free port into the directory.
+    /// Writes a service with a new key and a free port into the directory. It keeps a journal.
     pub fn add_service(&mut self, name: &str, topics: &str) -> anyhow::Result<()> {
         let entry = self.entry("services", name)?;
-        self.text += &format!("{entry}topics = [\"{topics}\"]\n");
+        let kept = "journal = true\ndurability = \"buffered\"";
+        self.text += &format!("{entry}topics = [\"{topics}\"]\n{kept}\n");
         self.write()
     }
 
-    /// Writes a relay for everything into the directory.
+    /// Writes a service with a new key that nobody can dial into the directory.
+    pub fn add_hook(&mut self, name: &str, topics: &str) -> anyhow::Result<()> {
+        let key = self.generate(name)?;
+        self.text += &format!("\n[services.{name}]\n{key}\ntopics = [\"{topics}\"]\n");
+        self.write()
+    }
+
+    /// Writes a relay for everything, with a journal, into the directory.
     pub fn add_relay(&mut self, name: &str) -> anyhow::Result<()> {
         let entry = self.entry("relays", name)?;
-        self.text += &format!("{entry}carries = [\"#\"]\n");
+        self.text += &format!("{entry}carries = [\"#\"]\njournal = true\n");
         self.write()
     }
 

@@ -13,6 +13,7 @@ mod report;
 mod services;
 mod stage;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,6 +39,9 @@ const SUBSCRIBERS: [&str; 3] = [DIRECT, RELAYED, FILTERED];
 const RELAY: &str = "edge";
 /// What [`FILTERED`] asks for.
 const FILTER: [&str; 2] = ["demo.host.load", "demo.files.#"];
+
+/// How long a subscriber is away.
+const AWAY: Duration = Duration::from_secs(3);
 
 /// How long the last messages may take to arrive.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -104,19 +108,25 @@ async fn story(stage: &mut Stage, length: Duration) -> anyhow::Result<()> {
     let at = |part: f64| start + length.mul_f64(part);
 
     a_fabric_starts(stage).await?;
-    wait(stage, at(0.15)).await?;
+    wait(stage, at(0.12)).await?;
     a_service_is_added(stage).await?;
-    wait(stage, at(0.30)).await?;
-    a_publisher_is_killed(stage).await?;
+    wait(stage, at(0.18)).await?;
+    a_hook_speaks_through_the_relay(stage).await?;
+    wait(stage, at(0.25)).await?;
+    a_subscriber_goes_away(stage).await?;
+    let back = Instant::now() + AWAY;
     wait(stage, at(0.33)).await?;
+    a_publisher_is_killed(stage).await?;
+    wait(stage, back).await?;
+    the_subscriber_is_back(stage).await?;
     it_is_started_again(stage).await?;
-    wait(stage, at(0.50)).await?;
+    wait(stage, at(0.57)).await?;
     a_forger_takes_an_endpoint(stage).await?;
-    wait(stage, at(0.62)).await?;
+    wait(stage, at(0.66)).await?;
     an_insider_leaves_its_topics(stage).await?;
-    wait(stage, at(0.74)).await?;
+    wait(stage, at(0.76)).await?;
     the_directory_is_damaged(stage).await?;
-    wait(stage, at(0.84)).await?;
+    wait(stage, at(0.86)).await?;
     it_is_repaired(stage).await?;
     wait(stage, at(1.0)).await
 }
@@ -163,6 +173,41 @@ async fn a_service_is_added(stage: &mut Stage) -> anyhow::Result<()> {
     stage.narrator.more("nothing was restarted")
 }
 
+async fn a_hook_speaks_through_the_relay(stage: &mut Stage) -> anyhow::Result<()> {
+    stage
+        .narrator
+        .tell("A hook, which nobody can dial, says one thing through the relay and ends")?;
+    stage.fabric.add_hook("hook", "demo.hook.done")?;
+    stage.start_hook("hook", RELAY, "demo.hook.done")?;
+    let kept = |stage: &Stage| stage.history.complete.keys().any(|(name, _)| name == "hook");
+    stage.must_see("it is in the relay's journal", kept).await?;
+    let heard = |stage: &Stage| everyone_hears(stage, "hook");
+    stage.must_see("and heard by all who want it", heard).await
+}
+
+async fn a_subscriber_goes_away(stage: &mut Stage) -> anyhow::Result<()> {
+    let seconds = AWAY.as_secs();
+    stage.narrator.tell(&format!("{RELAYED} goes away for {seconds} s"))?;
+    stage.leave(RELAYED).await
+}
+
+/// While a publisher is down whose last messages it missed.
+async fn the_subscriber_is_back(stage: &mut Stage) -> anyhow::Result<()> {
+    stage.narrator.tell(&format!("{RELAYED} is back; host is still down"))?;
+    stage.start_subscriber(RELAYED, Some(RELAY), &["#"])?;
+    let missed = |stage: &Stage| {
+        let has: BTreeSet<&Id> = heard(stage, RELAYED).delivered.iter().map(|(id, _)| id).collect();
+        let of_host = stage.history.accepted.keys().filter(|id| id.publisher == "host");
+        of_host
+            .filter(|id| id.at >= heard(stage, RELAYED).starts["host"])
+            .all(|id| has.contains(id))
+    };
+    let what = format!("the last messages of host come from the journal of {RELAY}");
+    stage.must_see(&what, missed).await?;
+    let lost = heard(stage, RELAYED).lost.len();
+    stage.narrator.more(&format!("lost while it was away: {lost}"))
+}
+
 async fn a_publisher_is_killed(stage: &mut Stage) -> anyhow::Result<()> {
     stage.kill("host").await?;
     let said = stage.history.by_publisher().get("host").copied().unwrap_or(0);
@@ -181,10 +226,14 @@ async fn it_is_started_again(stage: &mut Stage) -> anyhow::Result<()> {
         SUBSCRIBERS.iter().zip(&before).all(|(name, before)| last(heard(stage, name)) > *before)
     };
     stage.must_see("heard again by all three", moved_on).await?;
-    for (name, losses) in stage.history.losses() {
-        stage.narrator.more(&format!("{name} was told: {}", report::losses(&losses)))?;
+    let losses = stage.history.losses();
+    for (name, losses) in losses.iter().filter(|(_, losses)| !losses.is_empty()) {
+        stage.narrator.more(&format!("{name} was told: {}", report::losses(losses)))?;
     }
-    Ok(())
+    match losses.values().all(Vec::is_empty) {
+        true => stage.narrator.more("nothing was lost: it is read from the journal of host"),
+        false => Ok(()),
+    }
 }
 
 async fn a_forger_takes_an_endpoint(stage: &mut Stage) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use selvedge::directory::{self, Watched};
+use selvedge::subscriber::Builder;
 use selvedge::{Event, Name, Notice, Notices, Outgoing, Pattern, Publisher, Subscriber};
 use selvedge::{keys, publisher};
 use serde::{Deserialize, Serialize};
@@ -46,8 +47,21 @@ pub enum Part {
     #[command(hide = true)]
     Subscriber {
         #[arg(long)]
+        name: Name,
+        #[arg(long)]
         via: Option<Name>,
         patterns: Vec<Pattern>,
+    },
+    /// Says one thing through a relay, and ends
+    #[command(hide = true)]
+    Hook {
+        #[arg(long)]
+        name: Name,
+        #[arg(long)]
+        key: PathBuf,
+        #[arg(long)]
+        via: Name,
+        topic: String,
     },
     /// Condenses all services into one stream
     #[command(hide = true)]
@@ -65,7 +79,7 @@ pub enum Part {
 pub enum Report {
     /// It runs: bound, or trying to connect.
     Ready,
-    /// A message was accepted.
+    /// A message was accepted, and is kept.
     Accepted { id: Id, topic: String },
     /// So many were accepted in this epoch; all are reported, and no more come for now.
     Paused { epoch: u64, accepted: u64 },
@@ -91,6 +105,8 @@ pub enum Order {
     Resume,
     /// Report what was refused so far.
     Count,
+    /// Note what was heard, and end.
+    Leave,
 }
 
 /// Plays a part until it is told to end.
@@ -106,7 +122,18 @@ pub fn play(part: &Part, common: &Common) -> anyhow::Result<ExitCode> {
                 options.state = common.state_folder();
                 service(watched, options, source, orders).await
             }
-            Part::Subscriber { via, patterns } => subscriber(watched, via, patterns, orders).await,
+            Part::Subscriber { name, via, patterns } => {
+                let to = Subscriber::to(watched.directory.clone()).name(name);
+                let to = to.state(common.state_folder());
+                let to = patterns.into_iter().fold(to, Builder::pattern);
+                subscriber(watched, via.into_iter().fold(to, Builder::via), orders).await
+            }
+            Part::Hook { name, key, via, topic } => {
+                let mut options = publisher::Options::new(name, keys::read(&key)?);
+                options.state = common.state_folder();
+                options.via = vec![via];
+                hook(watched, options, &topic).await
+            }
             Part::Relay { name, key } => {
                 let mut config = selvedge_relay::Config::new(name, keys::read(&key)?);
                 config.state = common.state_folder();
@@ -142,7 +169,7 @@ async fn service(
                     report(&Report::Paused { epoch, accepted })?;
                 }
                 Order::Resume => paused = false,
-                Order::Count => {}
+                Order::Count | Order::Leave => {}
             },
             else => return Ok(()),
         }
@@ -153,23 +180,28 @@ async fn publish(publisher: &Publisher, event: services::Event) -> anyhow::Resul
     let services::Event { topic, value } = event;
     publisher.ready().await;
     let receipt = publisher.send(Outgoing::json(topic.as_str(), &value)?)?;
+    receipt.sent().await?;
     report(&Report::Accepted { id: id(receipt.id())?, topic })
+}
+
+/// What a hook, a cron job or a deploy script does.
+async fn hook(watched: Watched, options: publisher::Options, topic: &str) -> anyhow::Result<()> {
+    let publisher = Publisher::start(watched.directory.clone(), options)?;
+    report(&Report::Ready)?;
+    let topic = topic.to_owned();
+    publish(&publisher, services::Event { topic, value: "done".into() }).await?;
+    let (epoch, accepted) = (publisher.epoch(), publisher.accepted());
+    publisher.close(FLUSH).await?;
+    report(&Report::Paused { epoch, accepted })
 }
 
 async fn subscriber(
     watched: Watched,
-    via: Option<Name>,
-    patterns: Vec<Pattern>,
+    to: Builder,
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) -> anyhow::Result<()> {
     let (notices, mut told) = mpsc::channel(NOTICES);
-    let mut to = Subscriber::to(watched.directory.clone()).notices(Notices::to(notices));
-    for pattern in patterns {
-        to = to.pattern(pattern);
-    }
-    if let Some(relay) = via {
-        to = to.via(relay);
-    }
+    let to = to.notices(Notices::to(notices));
     let (mut subscriber, mut health) = (to.connect()?, watched.health.clone());
     let mut problems = Vec::new();
     report(&Report::Ready)?;
@@ -191,8 +223,10 @@ async fn subscriber(
                     report(&Report::Problems(now))?;
                 }
             }
-            Some(order) = orders.recv() => if let Order::Count = order {
-                refused(&subscriber.counters().snapshot())?;
+            Some(order) = orders.recv() => match order {
+                Order::Count => refused(&subscriber.counters().snapshot())?,
+                Order::Leave => return Ok(subscriber.flush().await?),
+                Order::Pause | Order::Resume => {}
             },
             else => return Ok(()),
         }

@@ -130,10 +130,29 @@ impl Stage {
     ) -> anyhow::Result<()> {
         let parsed: Result<Vec<Pattern>, _> = patterns.iter().map(|text| text.parse()).collect();
         let heard = Heard { patterns: parsed?, ..Heard::default() };
-        self.history.heard.insert(name.to_owned(), heard);
-        let mut part: Vec<OsString> = vec!["subscriber".into()];
+        // One that was here before goes on where it was.
+        self.history.heard.entry(name.to_owned()).or_insert(heard);
+        let mut part: Vec<OsString> = vec!["subscriber".into(), "--name".into(), name.into()];
         part.extend(via.into_iter().flat_map(|relay| ["--via".into(), relay.into()]));
         part.extend(patterns.iter().map(Into::into));
+        self.start(name, &self.fabric.directory(), part)
+    }
+
+    /// Lets a subscriber note what it heard, and end.
+    pub async fn leave(&mut self, name: &str) -> anyhow::Result<()> {
+        self.ending.insert(name.to_owned());
+        self.children.tell(name, Order::Leave).await?;
+        let left = |stage: &Stage| !stage.ending.contains(name);
+        self.must_happen(&format!("{name} to leave"), left).await?;
+        self.children.kill(name).await // it has ended
+    }
+
+    /// Starts a service that says one thing through a relay, and ends.
+    pub fn start_hook(&mut self, name: &str, via: &str, topic: &str) -> anyhow::Result<()> {
+        self.rights.insert(name.to_owned(), Some(topic.parse()?));
+        self.ending.insert(name.to_owned());
+        let mut part = speaker("hook", name, &self.fabric.key(name));
+        part.extend(["--via".into(), via.into(), topic.into()]);
         self.start(name, &self.fabric.directory(), part)
     }
 

@@ -244,7 +244,10 @@ impl FanOut {
             Input::Ask { peer, ask } => self.ask(now, peer, ask, out),
             Input::Answer(answer) => self.answer(now, answer, out),
             Input::Reply { peer, frame } => self.reply(now, peer, frame, out),
-            Input::Disconnected(peer) => self.forget(peer),
+            Input::Disconnected(peer) => {
+                self.forget(peer);
+                self.pump(now, out); // others may have waited for the room that it took
+            }
             Input::Commit(commit) => self.commit(now, commit, out),
             Input::Passed { key, upto } => self.advance(key, upto, upto),
             Input::Gone { key, upto } => self.gone(now, key, upto, out),
@@ -479,6 +482,7 @@ impl FanOut {
         for id in stalled.collect::<Vec<_>>() {
             self.close(id, Closed::Stalled, out);
         }
+        self.pump(now, out);
     }
 
     fn close(&mut self, id: PeerId, why: Closed, out: &mut Vec<Output>) {

@@ -10,16 +10,18 @@ use super::heard::Gap;
 use super::pending::Pending;
 use super::stream::Stream;
 use super::{Output, Reason};
-use crate::Position;
 use crate::open::Trusted;
-use crate::seal::{Packet, Tip};
+use crate::seal::{Header, Packet, Tip};
 use crate::topic::{Pattern, Topic};
+use crate::{Position, Wall};
 
 /// The newest tip of a stream.
 #[derive(Debug)]
 pub struct NewestTip {
     epoch: u64,
     commit: u64,
+    /// When it was sealed.
+    time: Wall,
     tip: Tip,
 }
 
@@ -41,8 +43,15 @@ impl NewestTip {
         (tip.next == header.end().seq).then_some(NewestTip {
             epoch: header.epoch,
             commit: header.commit,
+            time: header.time,
             tip,
         })
+    }
+
+    /// Whether this was sealed after it, although it is of an earlier epoch: two processes have one
+    /// key.
+    pub fn is_followed_by(&self, header: &Header) -> bool {
+        header.epoch < self.epoch && header.time > self.time
     }
 
     pub fn is_newer_than(&self, other: &NewestTip) -> bool {
@@ -69,9 +78,15 @@ impl Stream {
     /// Whether the commit that begins at `start` shows that a message before it is missing for
     /// which nothing was declared lost.
     pub(super) fn shows_a_gap(&self, start: Position) -> bool {
-        let commit = self.pending.get(&start).into_iter();
-        let mut packets = commit.flat_map(|commit| &commit.packets).map(Trusted::packet);
-        packets.any(|packet| self.gap(packet).is_some_and(|gap| gap.from >= self.lost))
+        let Some(commit) = self.pending.get(&start) else { return false };
+        let packets = || commit.packets.iter().map(Trusted::packet);
+        // What lies between two packets of a commit is not before it.
+        let is_first = |packet: &&Packet| {
+            let same = packets().filter(|other| other.topic() == packet.topic());
+            same.map(Packet::tseq).min() == Some(packet.tseq())
+        };
+        let mut gaps = packets().filter(is_first).filter_map(|packet| self.gap(packet));
+        gaps.any(|gap| gap.from >= self.lost)
     }
 
     /// Whether the message at `at` waits to be handed over.

@@ -254,7 +254,8 @@ impl Stream {
         let packet = trusted.packet();
         let epoch = packet.header().epoch;
         let known = |left: Position| epoch < left.epoch || packet.last() < left;
-        if self.left.is_some_and(known) {
+        let late = |tip: &NewestTip| !tip.is_followed_by(packet.header());
+        if self.left.is_some_and(known) || self.tip.as_ref().is_some_and(late) {
             counters.duplicates += 1;
         } else {
             counters.superseded += 1;
@@ -499,14 +500,17 @@ impl Stream {
         if !signed && self.links.is_empty() {
             return Err(None);
         }
-        let behind = self.links.values().filter(|link| link.shown < to);
-        if let Some(moved) = behind.map(|link| link.moved).max() {
+        // Where nothing is known of a stream, other links may yet come up and know more.
+        let begins = !signed && from == Position::default();
+        let behind = |link: &&Link| link.asked || link.shown < to || begins;
+        if let Some(moved) = self.links.values().filter(behind).map(|link| link.moved).max() {
             let (below, since) =
                 self.waiting.filter(|(below, _)| to <= *below).unwrap_or((self.shown, now));
             self.waiting = Some((below, since));
             let due = since.max(moved) + HOLE_PATIENCE;
-            if !signed || now < due {
-                return Err(signed.then_some(due));
+            let ends = signed || begins; // a stream that begins loses nothing
+            if !ends || now < due {
+                return Err(ends.then_some(due));
             }
         }
         Ok((to, reason))

@@ -45,7 +45,7 @@ pub trait File: Debug + Send + Sync {
     fn read_at(&self, into: &mut Vec<u8>, len: usize, offset: u64) -> io::Result<usize>;
     /// Writes all of it. On an error any part may have been written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Makes the file longer, with zeroes, and reserves the room; `from` is its present length.
+    /// Makes the file longer, with zeroes that take up room; `from` is its present length.
     fn allocate(&self, from: u64, upto: u64) -> io::Result<()>;
     /// Makes it exactly so long.
     fn truncate(&self, len: u64) -> io::Result<()>;

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::FlockOperation;
 
 use super::{Disk, File, Lock, folder_of};
 
@@ -14,6 +14,10 @@ use super::{Disk, File, Lock, folder_of};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Real;
 
+/// What room is reserved with. `fallocate` would leave blocks that are not yet written, and each
+/// fdatasync would then write down that some are now: for batches of 20 KiB that takes half as
+/// long again (ext4), as much as without any room.
+static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 /// Of files; the umask may take more away.
 const MODE: u32 = 0o640;
 /// Of folders.
@@ -112,8 +116,13 @@ impl File for fs::File {
     }
 
     fn allocate(&self, from: u64, upto: u64) -> io::Result<()> {
-        let len = upto.saturating_sub(from);
-        Ok(rustix::fs::fallocate(self, FallocateFlags::empty(), from, len)?)
+        let mut at = from;
+        while at < upto {
+            let piece = ZEROES.len().min((upto - at) as usize);
+            self.write_all_at(&ZEROES[..piece], at)?;
+            at += piece as u64;
+        }
+        Ok(())
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {

@@ -70,12 +70,17 @@ impl Generations {
 
     /// Makes `places` durable. After an error the next write goes to the same file: the other holds
     /// what was last written well.
-    pub fn write(&mut self, places: &Places) -> Result<(), CursorError> {
+    pub fn write(&mut self, places: &Places) -> io::Result<()> {
         let generation = self.newest + 1;
         let path = path(&self.folder, generation % 2);
-        self.overwrite(&path, &encode(generation, places)).map_err(CursorError::at(&path))?;
+        self.overwrite(&path, &encode(generation, places))?;
         self.newest = generation;
         Ok(())
+    }
+
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     fn overwrite(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -94,11 +94,15 @@ pub(crate) fn folder(state: &Path, name: &Name) -> PathBuf {
 /// A cursor that this process has.
 #[derive(Debug)]
 pub(crate) struct Cursor {
-    shared: Arc<Shared>,
+    places: Handle,
     writer: Option<JoinHandle<()>>,
     /// Held until the last write is done.
     _lock: File,
 }
+
+/// The places of a cursor, for whoever moves them.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -111,8 +115,8 @@ struct State {
     places: Places,
     /// They are not on disk as they are here.
     moved: bool,
-    /// Whoever waits for that; at most one does.
-    flush: Option<oneshot::Sender<Result<(), CursorError>>>,
+    /// Whoever waits for that.
+    flushes: Vec<oneshot::Sender<Result<(), CursorError>>>,
     stop: bool,
 }
 
@@ -128,23 +132,35 @@ impl Cursor {
         std::fs::create_dir_all(folder).map_err(CursorError::at(folder))?;
         let lock = lock::take(folder)?;
         let (generations, places) = Generations::open(folder, fresh)?;
-        let shared = Arc::new(Shared::default());
-        shared.lock().places.clone_from(&places);
+        let handle = Handle(Arc::new(Shared::default()));
+        handle.0.lock().places.clone_from(&places);
         let thread = std::thread::Builder::new().name("cursor".to_owned());
-        let shares = shared.clone();
-        let writer = thread.spawn(move || write(&shares, generations));
+        let shared = handle.0.clone();
+        let writer = thread.spawn(move || write(&shared, generations));
         let writer = Some(writer.map_err(CursorError::at(folder))?);
-        Ok((Cursor { shared, writer, _lock: lock }, places))
+        Ok((Cursor { places: handle, writer, _lock: lock }, places))
     }
 
+    /// Its places.
+    pub fn places(&self) -> &Handle {
+        &self.places
+    }
+}
+
+impl Handle {
     /// A stream stands here now.
     pub fn set(&self, key: KeyId, place: Place) {
-        let mut state = self.shared.lock();
+        let mut state = self.0.lock();
         state.places.insert(key, place);
         if !state.moved {
             state.moved = true;
-            self.shared.wake.notify_one();
+            self.0.wake.notify_one();
         }
+    }
+
+    /// Whether a stream is to begin with what is said when it is first heard.
+    pub fn begins_now(&self, key: KeyId) -> bool {
+        self.0.lock().places.get(&key) == Some(&Place::Now)
     }
 
     /// Waits until what was set is on disk.
@@ -153,16 +169,16 @@ impl Cursor {
     /// If the disk does not take it; it is tried again later.
     pub async fn flush(&self) -> Result<(), CursorError> {
         let (sender, written) = oneshot::channel();
-        self.shared.lock().flush = Some(sender);
-        self.shared.wake.notify_one();
-        written.await.unwrap_or(Ok(())) // the writer ends with us only
+        self.0.lock().flushes.push(sender);
+        self.0.wake.notify_one();
+        written.await.unwrap_or(Ok(())) // the writer ends with the cursor only
     }
 }
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        self.shared.lock().stop = true;
-        self.shared.wake.notify_one();
+        self.places.0.lock().stop = true;
+        self.places.0.wake.notify_one();
         if let Some(writer) = self.writer.take() {
             let _ = writer.join(); // it cannot panic
         }
@@ -179,9 +195,9 @@ impl Shared {
 fn write(shared: &Shared, mut generations: Generations) {
     let mut state = shared.lock();
     loop {
-        let idle = |state: &mut State| !state.moved && !state.stop && state.flush.is_none();
+        let idle = |state: &mut State| !state.moved && !state.stop && state.flushes.is_empty();
         state = shared.wake.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
-        let (stop, flush) = (state.stop, state.flush.take());
+        let (stop, flushes) = (state.stop, std::mem::take(&mut state.flushes));
         let moved = std::mem::take(&mut state.moved).then(|| state.places.clone());
         drop(state);
         let outcome = moved.map_or(Ok(()), |places| generations.write(&places));
@@ -191,13 +207,16 @@ fn write(shared: &Shared, mut generations: Generations) {
             tracing::warn!(%error, "the cursor was not written; handled messages may come again");
             (state.moved, pause) = (true, AFTER_ERROR);
         }
-        if let Some(flush) = flush {
-            let _ = flush.send(outcome); // nobody may wait any more
+        for flush in flushes {
+            let failed = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
+            let told = outcome.as_ref().copied().map_err(failed);
+            // Whoever asked may be gone.
+            let _ = flush.send(told.map_err(CursorError::at(generations.folder())));
         }
         if stop {
             return;
         }
-        let idle = |state: &mut State| !state.stop && state.flush.is_none();
+        let idle = |state: &mut State| !state.stop && state.flushes.is_empty();
         let paused = shared.wake.wait_timeout_while(state, pause, idle);
         state = paused.unwrap_or_else(PoisonError::into_inner).0;
     }

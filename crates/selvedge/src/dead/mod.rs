@@ -95,18 +95,18 @@ impl Letters {
         Letters { again: dead.join("again"), dead }
     }
 
-    /// All that are kept, those first that were asked for again, by publisher and place. A file
-    /// that is no letter is an error of its own.
+    /// All that are kept, read one by one: those first that were asked for again, then by publisher
+    /// and place. A file that is no letter is an error of its own.
     ///
     /// # Errors
     /// If the folders cannot be read.
-    pub fn list(&self) -> Result<Vec<Result<Letter, LetterError>>, LetterError> {
-        let again = self
-            .requeued()?
-            .into_iter()
-            .map(|path| Letters::read(&path).map(|letter| Letter { requeued: true, ..letter }));
-        let dead = files(&self.dead)?.into_iter().map(|path| Letters::read(&path));
-        Ok(again.chain(dead).collect())
+    pub fn list(&self) -> Result<impl Iterator<Item = Result<Letter, LetterError>>, LetterError> {
+        let again = self.requeued()?.into_iter().map(|path| (path, true));
+        let dead = files(&self.dead)?.into_iter().map(|path| (path, false));
+        let read = |(path, requeued): (PathBuf, bool)| {
+            Letters::read(&path).map(|letter| Letter { requeued, ..letter })
+        };
+        Ok(again.chain(dead).map(read))
     }
 
     /// Hands this one (`publisher/epoch/seq`) over again when the subscriber starts next. One that

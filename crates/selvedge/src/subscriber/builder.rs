@@ -89,7 +89,8 @@ impl Builder {
     }
 
     /// Remembers under this name how far it has come, across restarts and crashes: see
-    /// [`crate::cursor`]. One process at a time may use a name.
+    /// [`crate::cursor`]. One process at a time may use a name. It goes with its patterns: what
+    /// matched none of them has been passed, and adding one later does not bring it back.
     pub fn name(mut self, name: Name) -> Builder {
         self.name = Some(name);
         self
@@ -164,6 +165,7 @@ impl Builder {
             inlet,
             patterns,
             passed_too: progress.is_some(),
+            places: progress.as_ref().and_then(Progress::places),
             batches: sender,
             inbox: inbox.clone(),
             counters: counters.clone(),

@@ -10,6 +10,7 @@ use selvedge_core::{KeyId, Position};
 use tokio::sync::{Notify, mpsc};
 
 use crate::counters::LinkCounters;
+use crate::cursor::{Handle, Place};
 use crate::inlet::Inlet;
 
 /// What a packet that waits is charged beside its bytes: about what is noted about it, which is
@@ -68,6 +69,9 @@ pub struct Feeder {
     pub patterns: Vec<Pattern>,
     /// Whether somebody wants to know what is passed.
     pub passed_too: bool,
+    /// Where a stream that begins now has to be noted before any of it is handed over: it would
+    /// begin later still after a crash.
+    pub places: Option<Handle>,
     pub batches: mpsc::UnboundedSender<Batch>,
     pub inbox: Arc<Inbox>,
     pub counters: Arc<LinkCounters>,
@@ -80,6 +84,7 @@ impl Feeder {
         loop {
             self.inbox.room().await;
             self.inlet.turn(&mut outputs).await;
+            self.note_beginnings(&outputs).await;
             let mut batch = Batch::default();
             outputs.drain(..).for_each(|output| self.sort(output, &mut batch));
             if batch.items.is_empty() {
@@ -89,6 +94,23 @@ impl Feeder {
             if self.batches.send(batch).is_err() {
                 return;
             }
+        }
+    }
+
+    async fn note_beginnings(&self, outputs: &[Output]) {
+        let Some(places) = &self.places else { return };
+        let mut noted = false;
+        for output in outputs {
+            if let Output::Started { key, at, .. } = output
+                && places.begins_now(*key)
+            {
+                places.set(*key, Place::At(*at));
+                noted = true;
+            }
+        }
+        if noted {
+            // If it fails, that was logged, and is tried again.
+            let _ = places.flush().await;
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use selvedge_core::subscriber::{Delivery, Lost, Reason};
 use selvedge_core::{KeyId, Position, Wall};
 
-use crate::cursor::{Cursor, CursorError, Place, Places};
+use crate::cursor::{Cursor, CursorError, Handle, Place, Places};
 
 /// See the module.
 #[derive(Debug)]
@@ -144,17 +144,22 @@ impl Progress {
         self.waiting
     }
 
+    /// Where it is kept.
+    pub fn places(&self) -> Option<Handle> {
+        self.cursor.as_ref().map(|cursor| cursor.places().clone())
+    }
+
     /// Waits until it is on disk.
     pub async fn flush(&self) -> Result<(), CursorError> {
         match &self.cursor {
-            Some(cursor) => cursor.flush().await,
+            Some(cursor) => cursor.places().flush().await,
             None => Ok(()),
         }
     }
 
     fn keep(&self, key: KeyId) {
         if let (Some(cursor), Some(front)) = (&self.cursor, self.fronts.get(&key)) {
-            cursor.set(key, front.place());
+            cursor.places().set(key, front.place());
         }
     }
 }

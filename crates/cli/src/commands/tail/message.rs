@@ -1,7 +1,6 @@
 //! One message as a line: JSON for programs, or text for a terminal.
 
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -10,10 +9,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::msgpack;
-use crate::output::escape;
-
-/// 9999-12-31T23:59:59: the last second that a time of four-digit years can name.
-const LAST_SECOND: u64 = 253_402_300_799;
+use crate::output::{self, escape};
 
 /// How messages are shown.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +57,7 @@ pub fn json(message: &Message, out: &mut Vec<u8>) {
         epoch: message.position.epoch,
         seq: message.position.seq,
         tseq: message.tseq,
-        time: time(message.time),
+        time: output::time(message.time),
         r#type: &type_name(message.ctype),
         headers: message.headers().unwrap_or_default(), // its publisher's fault, counted
         body_base64: body.is_none().then(|| BASE64_STANDARD.encode(&message.body)),
@@ -92,12 +88,6 @@ pub fn type_name(ctype: ContentType) -> std::borrow::Cow<'static, str> {
     }
 }
 
-/// RFC 3339, in UTC, with microseconds. What is later than the format can say is its last second.
-pub fn time(time: SystemTime) -> String {
-    let last = UNIX_EPOCH + Duration::from_secs(LAST_SECOND);
-    humantime::format_rfc3339_micros(time.min(last)).to_string()
-}
-
 const RESET: &str = "\x1b[0m";
 const DIM: &str = "\x1b[2m";
 const BOLD: &str = "\x1b[1m";
@@ -107,7 +97,7 @@ const GREEN: &str = "\x1b[32m";
 fn text(message: &Message, colour: bool) -> String {
     let paint = |style: &'static str| if colour { style } else { "" };
     let (reset, dim, bold, green) = (paint(RESET), paint(DIM), paint(BOLD), paint(GREEN));
-    let (time, topic, publisher) = (time(message.time), &message.topic, &message.publisher);
+    let (time, topic, publisher) = (output::time(message.time), &message.topic, &message.publisher);
     // Writing to a String does not fail.
     let mut out = String::new();
     let _ = write!(out, "{dim}{time}{reset} {bold}{topic}{reset} {green}{publisher}{reset} ");
@@ -132,6 +122,8 @@ fn text(message: &Message, colour: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
 
     fn message(ctype: ContentType, body: &'static [u8]) -> Message {

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _};
 use std::num::NonZeroU64;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use selvedge::directory::Directory;
-use selvedge::{Event, Lost, Name, Pattern, Position, Subscriber};
+use selvedge::{Event, Lost, Message, Name, Pattern, Position, Start, Subscriber};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -25,6 +25,9 @@ use message::Form;
 
 /// Messages are written when no more are at hand, or they have so many bytes.
 pub const WRITE_BYTES: usize = 64 << 10;
+
+/// Messages of a named tail that may wait to be written; they are, long before.
+const UNWRITTEN: usize = 100_000;
 
 /// How long a write may take that is under way when the command is told to end.
 pub const GRACE: Duration = Duration::from_millis(500);
@@ -51,14 +54,18 @@ pub struct Args {
     /// Show only what this service says; may be repeated
     #[arg(long, value_name = "SERVICE")]
     from: Vec<Name>,
+    /// Go on where the last tail of this name ended: what was written to standard output does not
+    /// come again, what was said meanwhile does. Kept in the state folder; a name for each pattern.
+    /// With --exec: what was handled; what is not is tried five times more, then put aside (see dead)
+    #[arg(long, value_name = "NAME", conflicts_with = "keep_going")]
+    name: Option<Name>,
+    /// Where to begin: now, oldest, a time such as 2026-11-22T08:00:00Z, or so long ago, such as
+    /// 2h; a time costs the transfer of all that is held. With --name it counts for a new name only
+    /// [default: now]
+    #[arg(long, value_name = "WHERE", value_parser = start)]
+    start: Option<Start>,
     #[command(flatten)]
     exec: Exec,
-    /// With --exec: remember under this name what was handled, and go on there next time
-    ///
-    /// What is not handled is tried five times more, then put aside as a dead letter. One process at
-    /// a time may use a name.
-    #[arg(long, value_name = "NAME", requires = "exec", conflicts_with = "keep_going")]
-    cursor: Option<Name>,
 }
 
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
@@ -68,8 +75,9 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
 
 async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let stop = signals::shutdown()?;
-    // No service: nothing is kept unless there is a place for it.
-    let watched = common.watch(common.state.as_deref())?;
+    // No service: nothing is kept unless there is a place, or a name, for it.
+    let state = args.name.as_ref().map(|_| common.state_folder()).or(common.state.clone());
+    let watched = common.watch(state.as_deref())?;
     let now = watched.directory.borrow().clone();
     known_relays(&now, &args.via)?;
     known_services(&now, &args.from)?;
@@ -81,12 +89,14 @@ async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     subscriber = patterns.into_iter().fold(subscriber, |builder, p| builder.pattern(p));
     subscriber = args.from.iter().cloned().fold(subscriber, |builder, name| builder.from(name));
     subscriber = args.via.iter().cloned().fold(subscriber, |builder, name| builder.via(name));
+    subscriber = subscriber.start(args.start.unwrap_or_default());
+    if let Some(name) = &args.name {
+        subscriber = subscriber.name(name.clone()).explicit_acks(UNWRITTEN);
+        subscriber = subscriber.state(common.state_folder());
+    }
 
     let (deadline, wanted) = (args.timeout.map(|after| Instant::now() + after), args.count);
     if let Some(handler) = args.exec.handler(&stop) {
-        if let Some(name) = &args.cursor {
-            subscriber = subscriber.name(name.clone()).state(common.state_folder());
-        }
         let handling = handle::Handling {
             handler,
             keep_going: args.exec.keep_going,
@@ -94,7 +104,7 @@ async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
             deadline,
             stop,
         };
-        let ended = match args.cursor.is_some() {
+        let ended = match args.name.is_some() {
             true => handling.run(subscriber.connect()?).await?,
             false => handling.each(subscriber.connect()?).await?,
         };
@@ -102,8 +112,12 @@ async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     }
 
     // On a task of its own, so that a write that nobody takes does not stop us from ending.
-    let screen =
-        Screen { form: form(common), left: args.count.map(NonZeroU64::get), text: Vec::new() };
+    let screen = Screen {
+        form: form(common),
+        left: args.count.map(NonZeroU64::get),
+        text: Vec::new(),
+        unwritten: args.name.is_some().then(Vec::new),
+    };
     let mut shown = tokio::spawn(screen.show(subscriber.connect()?, deadline, stop.clone()));
     let end = tokio::select! {
         end = &mut shown => end??,
@@ -175,6 +189,8 @@ struct Screen {
     left: Option<u64>,
     /// What is not written yet.
     text: Vec<u8>,
+    /// Its messages, if they are handled only then.
+    unwritten: Option<Vec<Message>>,
 }
 
 impl Screen {
@@ -195,7 +211,7 @@ impl Screen {
                 event = subscriber.next() => event,
                 // No more are at hand: whoever reads gets what there is.
                 () = std::future::ready(()), if unwritten => {
-                    self.write()?;
+                    self.write(&mut subscriber)?;
                     continue;
                 }
             };
@@ -203,6 +219,7 @@ impl Screen {
                 Some(Event::Message(message)) => {
                     self.form.write(&message, &mut self.text);
                     self.left = self.left.map(|left| left - 1);
+                    self.unwritten.iter_mut().for_each(|all| all.push(message.clone()));
                 }
                 Some(Event::Lost(lost)) => tell_lost(&lost),
                 None => break End::Done,
@@ -211,19 +228,22 @@ impl Screen {
                 break End::Done;
             }
             if self.text.len() >= WRITE_BYTES {
-                self.write()?;
+                self.write(&mut subscriber)?;
             }
         };
-        self.write()?;
+        self.write(&mut subscriber)?;
+        subscriber.flush().await?;
         Ok(end)
     }
 
-    fn write(&mut self) -> anyhow::Result<()> {
+    fn write(&mut self, subscriber: &mut Subscriber) -> anyhow::Result<()> {
         if !self.text.is_empty() {
             // It may take for ever; connections and signals are attended to meanwhile.
             tokio::task::block_in_place(|| output::print(&self.text))?;
             self.text.clear();
         }
+        let written = self.unwritten.iter_mut().flat_map(|all| all.drain(..));
+        written.for_each(|message| subscriber.ack(&message));
         Ok(())
     }
 }
@@ -237,6 +257,20 @@ pub fn tell_lost(lost: &Lost) {
 /// The words for messages that are lost.
 pub fn lost_words(publisher: &str, from: Position, to: Position, reason: &str) -> String {
     format!("lost: {publisher}/{from} up to {publisher}/{to}, not included: {reason}")
+}
+
+/// Parses where to begin.
+pub fn start(text: &str) -> Result<Start, String> {
+    let ago = |duration| SystemTime::now().checked_sub(duration);
+    match text {
+        "now" => Ok(Start::Now),
+        "oldest" => Ok(Start::Oldest),
+        _ => humantime::parse_rfc3339_weak(text)
+            .ok()
+            .or_else(|| humantime::parse_duration(text).ok().and_then(ago))
+            .map(Start::Since)
+            .ok_or_else(|| "now, oldest, 2026-11-22T08:00:00Z or 2h is expected".to_owned()),
+    }
 }
 
 pub async fn at(deadline: Option<Instant>) {

@@ -32,6 +32,8 @@ pub struct Conn {
     /// Toward the listener.
     pub up: Pipe,
     pub budget: Budget,
+    /// The dialer has shaken hands.
+    pub ready: bool,
     /// How often each packet came over this connection.
     pub came: BTreeMap<(CommitId, u16), u32>,
 }
@@ -68,6 +70,7 @@ impl Conn {
             down: Pipe::default(),
             up: Pipe::default(),
             budget: Budget::default(),
+            ready: false,
             came: BTreeMap::new(),
         };
         conn.down.wire.extend_from_slice(&greeting());
