@@ -6,7 +6,8 @@
 
 #[path = "support/cli.rs"]
 mod cli;
-#[path = "support/random.rs"]
+#[path = "../crates/sim/src/random.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
 mod random;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
