@@ -3,6 +3,7 @@
 //! `ROUNDS=200 cargo test --test cli_kill -- --nocapture` makes it long and prints what was counted;
 //! `SEED` says which history. Everything said has a number of its own; at the end, with everything
 //! up again, what was acknowledged must have been delivered to everybody who wanted it.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/cli.rs"]
 mod cli;
