@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -36,6 +36,21 @@ impl Fabric {
         }
         fs::write(fabric.directory(), text).unwrap();
         fabric
+    }
+
+    /// The same, and `web` and the relay keep journals.
+    pub fn journaled() -> Fabric {
+        let fabric = Fabric::new();
+        for last in ["topics = [\"org.example.#\"]", "carries = [\"#\"]"] {
+            fabric.edit(last, &format!("{last}\njournal = true"));
+        }
+        fabric
+    }
+
+    /// `web` says these lines on this topic and ends: they are in its journal.
+    pub fn say(&self, topic: &str, lines: &str) {
+        let publish = ["publish", topic, "--name", "web"];
+        succeeds(&self.run_with(&publish, lines.as_bytes()));
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -115,6 +130,12 @@ impl Running {
         self.output.recv_timeout(LONG).expect("a line on standard output")
     }
 
+    /// The next line of its standard output, if it comes before `deadline`.
+    pub fn line_before(&self, deadline: Instant) -> Option<String> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.output.recv_timeout(left).ok()
+    }
+
     /// The next line of its standard output; says `more` again and again until there is one.
     pub fn line_after(&self, mut more: impl FnMut()) -> String {
         for _ in 0..600 {
@@ -163,12 +184,15 @@ impl Drop for Running {
     }
 }
 
-/// The lines of a pipe, read on a thread that ends with it.
+/// The lines of a pipe, read on a thread that ends with it. What has no end is none: its writer
+/// was killed.
 fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
+        let (mut pipe, mut line) = (BufReader::new(pipe), String::new());
+        while pipe.read_line(&mut line).is_ok() && line.ends_with('\n') {
+            line.pop();
+            if sender.send(std::mem::take(&mut line)).is_err() {
                 return;
             }
         }

@@ -8,6 +8,7 @@ mod door;
 mod link;
 mod notice;
 mod plan;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::counters::LinkCounters;
 use door::{Door, Refused};
 pub use notice::{Notice, Notices};
 use plan::Plan;
+pub use reach::Reach;
 
 /// Links that are peers of an outlet: their names do not meet those of links that were dialled.
 pub const OFFERING: u64 = 1 << 63;
@@ -124,6 +126,10 @@ struct Link {
     asks: mpsc::UnboundedSender<(LinkId, Ask)>,
     _task: AbortOnDropHandle<()>,
     current: Option<LinkId>,
+    /// Whether it sends MARKs.
+    selvedge: bool,
+    /// How far each stream went when this link first said that it had told all.
+    told: BTreeMap<KeyId, Position>,
 }
 
 /// See the module.
@@ -304,7 +310,9 @@ impl Inlet {
                 counters: self.counters.clone(),
             };
             let task = AbortOnDropHandle::new(tokio::spawn(link.run()));
-            self.links.insert(name, Link { plan: sender, asks, _task: task, current: None });
+            let (current, selvedge, told) = (None, false, BTreeMap::new());
+            let link = Link { plan: sender, asks, _task: task, current, selvedge, told };
+            self.links.insert(name, link);
         }
     }
 
@@ -396,7 +404,7 @@ impl Inlet {
         let Some(link) = self.links.get_mut(&name) else { return }; // removed in the meantime
         match said {
             Said::Up { selvedge } => {
-                link.current = Some(id);
+                (link.current, link.selvedge) = (Some(id), selvedge);
                 self.machine.handle(now, Input::LinkUp { link: id, selvedge }, out);
                 self.carries(&name, out);
             }
@@ -408,8 +416,13 @@ impl Inlet {
                 // Judged by a directory that has changed since: judge again who may say what.
                 let again = !Arc::ptr_eq(&directory, &self.directory);
                 for item in items {
+                    if let Some((key, upto)) = item.tells_all(link.selvedge) {
+                        link.tells(key, upto);
+                    }
                     let input = match item {
-                        Item::Packet(trusted) if again && !self.still_may(&trusted) => continue,
+                        Item::Packet(trusted) if again && !still_may(&self.directory, &trusted) => {
+                            continue;
+                        }
                         Item::Packet(trusted) => Input::Packet { link: id, trusted },
                         Item::Mark(mark) => Input::Mark { link: id, mark },
                     };
@@ -417,12 +430,6 @@ impl Inlet {
                 }
             }
         }
-    }
-
-    fn still_may(&self, trusted: &Trusted) -> bool {
-        let packet = trusted.packet();
-        let speaker = self.directory.speaker(packet.header().key);
-        speaker.is_ok_and(|speaker| speaker.may_say(packet.topic()))
     }
 
     /// Lets the door know how far streams have come, and the application what is wrong.
@@ -464,4 +471,10 @@ impl Inlet {
         }
         self.counters.store(self.machine.counters());
     }
+}
+
+fn still_may(directory: &Directory, trusted: &Trusted) -> bool {
+    let packet = trusted.packet();
+    let speaker = directory.speaker(packet.header().key);
+    speaker.is_ok_and(|speaker| speaker.may_say(packet.topic()))
 }

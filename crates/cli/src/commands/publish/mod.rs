@@ -2,6 +2,7 @@
 
 mod body;
 mod lines;
+mod receipts;
 mod via;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::options::{Common, KeyFile, seconds};
 use crate::{logging, output, signals};
 use body::Type;
 use lines::Line;
+use receipts::Receipts;
 
 /// How long what was accepted may take to be written: with the time to close, below 10 s.
 const LINGER: Duration = Duration::from_secs(9);
@@ -71,6 +73,10 @@ pub struct Args {
     /// Keep here what no relay takes, and deliver what was kept
     #[arg(long, value_name = "DIR", requires = "via")]
     spool: Option<PathBuf>,
+    /// Print a line for each message, in order, once it is where it should be: in the journal, with
+    /// --via on a relay's disk, else on its way. It is the message's id, or - if it was not taken
+    #[arg(long)]
+    receipts: bool,
 }
 
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
@@ -95,15 +101,20 @@ async fn publish(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     };
     let wait = args.wait.unwrap_or(WAIT);
     if !args.via.is_empty() {
-        return via::publish(&watched.directory, options, &format, single, wait, &stop).await;
+        let receipts = Receipts::new(args.receipts);
+        let messages = via::Messages { format: &format, single, receipts };
+        return via::publish(&watched.directory, options, messages, wait, &stop).await;
     }
     let publisher = Publisher::start(watched.directory.clone(), options())?;
+    let receipts = Receipts::new(args.receipts);
     let outcome = match single {
-        Some(message) => one(&publisher, message, wait, &stop).await,
-        None => all(&publisher, &format, args.wait, &stop).await,
+        Some(message) => one(&publisher, message, wait, &receipts, &stop).await,
+        None => all(&publisher, &format, args.wait, &receipts, &stop).await,
     };
     // Whatever went wrong, what came before is sent.
-    if let Err(unsent) = publisher.close(LINGER).await {
+    let closed = publisher.close(LINGER).await;
+    receipts.end(&stop).await?;
+    if let Err(unsent) = closed {
         output::say(&unsent.to_string());
         return outcome.map(|()| ExitCode::FAILURE);
     }
@@ -115,6 +126,7 @@ async fn one(
     publisher: &Publisher,
     message: Outgoing,
     wait: Duration,
+    receipts: &Receipts,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let topic = message.topic().clone();
@@ -122,6 +134,7 @@ async fn one(
     let deadline = Instant::now() + wait;
     if publisher.is_journaled() {
         let receipt = send(publisher, &message).await?;
+        receipts.expect(receipt.clone(), stop).await?;
         return Ok(receipt.sent().await?);
     }
     if !listened(publisher, &topic, deadline, stop).await {
@@ -133,7 +146,7 @@ async fn one(
             wait.as_secs_f64()
         );
     }
-    send(publisher, &message).await?;
+    receipts.expect(send(publisher, &message).await?, stop).await?;
     publisher.flush(deadline.saturating_duration_since(Instant::now())).await?;
     if publisher.counters().snapshot().get("messages_written").is_none_or(|count| *count == 0) {
         bail!("whoever listened to {topic} left before the message was written");
@@ -146,6 +159,7 @@ async fn all(
     publisher: &Publisher,
     format: &Format,
     mut wait: Option<Duration>,
+    receipts: &Receipts,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     if let Format::Topic { topic, .. } = format {
@@ -167,7 +181,8 @@ async fn all(
             {
                 output::say(&format!("nobody listens to {} yet", message.topic()));
             }
-            send(publisher, &message).await.with_context(at)?;
+            let receipt = send(publisher, &message).await.with_context(at)?;
+            receipts.expect(receipt, stop).await?;
         }
     }
 }

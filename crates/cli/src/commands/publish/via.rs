@@ -13,31 +13,44 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::receipts::Receipts;
 use super::{Format, all, send};
 use crate::output;
 
 /// How often a run looks whether another one of the same service has ended.
 const AGAIN: Duration = Duration::from_millis(20);
 
+/// What is to be said, and where to tell what became of it.
+pub struct Messages<'a> {
+    pub format: &'a Format,
+    /// One message, instead of each line of standard input.
+    pub single: Option<Outgoing>,
+    pub receipts: Receipts,
+}
+
 /// Offers one message, or each line of standard input, and what earlier runs have kept.
 pub async fn publish(
     directory: &watch::Receiver<Arc<Directory>>,
     options: impl Fn() -> Options,
-    format: &Format,
-    single: Option<Outgoing>,
+    messages: Messages<'_>,
     wait: Duration,
     stop: &CancellationToken,
 ) -> anyhow::Result<ExitCode> {
     let deadline = Instant::now() + wait;
     let spool = options().journal;
     let publisher = start(directory, options, deadline).await?;
+    let Messages { format, single, receipts } = messages;
     let outcome = match single {
-        Some(message) => send(&publisher, &message).await.map(|_| ()).map_err(Into::into),
-        None => all(&publisher, format, None, stop).await,
+        Some(message) => match send(&publisher, &message).await {
+            Ok(receipt) => receipts.expect(receipt, stop).await,
+            Err(error) => Err(error.into()),
+        },
+        None => all(&publisher, format, None, &receipts, stop).await,
     };
     // Time that went by while lines came in is nobody's fault.
     let left = deadline.saturating_duration_since(Instant::now()).max(wait / 2);
     let closed = publisher.close(left).await;
+    receipts.end(stop).await?;
     outcome?;
     match (closed, &spool) {
         (Ok(()), None) => Ok(ExitCode::SUCCESS),
