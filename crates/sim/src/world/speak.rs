@@ -128,10 +128,13 @@ impl World {
         let durable =
             |step: &Step| matches!(step, Step::Commit { kept: Some(kept), .. } if kept.durable);
         if batch.iter().any(durable) && written {
-            if self.plan.knobs.receipt_before_sync {
+            let early = self.plan.knobs.receipt_before_sync;
+            if early {
                 self.receipts(node, &batch);
             }
-            self.soon(5_000, Event::Sync { node, life, batch, written });
+            // Who has told already is in no hurry.
+            let most = if early { 500_000 } else { 5_000 };
+            self.soon(most, Event::Sync { node, life, batch, written });
         } else {
             self.wrote(node, batch, written);
         }
