@@ -3,10 +3,12 @@
 //! `ROUNDS=200 cargo test --test cli_kill -- --nocapture` makes it long and prints what was counted;
 //! `SEED` says which history. Everything said has a number of its own; at the end, with everything
 //! up again, what was acknowledged must have been delivered to everybody who wanted it.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/cli.rs"]
 mod cli;
-#[path = "support/random.rs"]
+#[path = "../crates/sim/src/random.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
 mod random;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -163,3 +163,19 @@ fn a_git_hook_says_what_was_pushed() {
     let said: Value = serde_json::from_str(&archived(&fabric, 1)[0]).unwrap();
     assert_eq!((&said["repository"], &said["ref"]), (&"shop".into(), &"refs/heads/main".into()));
 }
+
+/// Answers come in order, and a tip was answered only after all that it tells of had come: more
+/// than the publisher offers without an answer.
+#[test]
+fn a_tip_does_not_hold_up_what_lies_before_it() {
+    let fabric = fabric();
+    let spool = fabric.path("spool");
+    let args = ["publish", "org.example.a", "--name", "web", "--via", "edge"];
+    let spooled = [&args[..], &["--spool", text(&spool), "--wait", "0.3"]].concat();
+    let lines = format!("{}\n", "x".repeat(1_000)).repeat(4_000);
+    ends(&fabric.run_with(&spooled, lines.as_bytes()), 0, "kept in");
+    let _relay = relay(&fabric);
+    let delivering = [&args[..], &["--spool", text(&spool), "--body", "end", "--wait", "60"]];
+    succeeds(&fabric.run(&delivering.concat()));
+    assert!(!spool.join("web").exists(), "all of it was delivered");
+}

@@ -233,6 +233,17 @@ fn a_step_between_two_packets_of_one_commit_is_no_gap_before_it() {
 }
 
 #[test]
+fn a_tip_from_before_a_stream_began_is_not_passed_on() {
+    let (mut voice, mut ear) = (Voice::new(1), Ear::marked());
+    let old = voice.tip();
+    voice.skip(&["a"]);
+    let commit = voice.say(&["a"]);
+    ear.hear(A, &voice, &commit, "a");
+    ear.hear(A, &voice, &old, "$");
+    assert_eq!((ear.said(), ear.counters().duplicates), (vec!["start 1".into(), "+1".into()], 1));
+}
+
+#[test]
 fn a_stream_without_a_tip_begins_at_the_oldest_that_came_and_not_at_once() {
     let (mut voice, mut ear) = (Voice::new(1), Ear::marked());
     let (key, publisher, at) = (voice.key(), "web".parse().unwrap(), Position::default());

@@ -38,11 +38,13 @@ impl Offers {
     }
 
     /// Whether some were handed over since the last call, as `position` tells: they are answered
-    /// once all that is in the journal's hands is on the disk.
+    /// once all that is in the journal's hands is on the disk. A tip holds nothing back: what lies
+    /// before it may be offered only once more is answered.
     pub fn ready(&mut self, position: impl Fn(KeyId) -> Option<Position>) -> bool {
         let mut ready = Vec::new();
         for (peer, waiting) in &mut self.waiting {
-            let reached = |o: &&Offered| position(o.key).is_some_and(|at| at >= o.upto);
+            let reached =
+                |o: &&Offered| o.from == o.upto || position(o.key).is_some_and(|at| at >= o.upto);
             let count = waiting.iter().take_while(reached).count();
             ready.extend(waiting.drain(..count).map(|offered| (*peer, offered)));
         }

@@ -265,6 +265,22 @@ impl Ledger {
         self.streams.contains_key(&(node, key))
     }
 
+    /// Everything that is held beyond where a node stands must have come to it.
+    pub fn check_held(
+        &mut self,
+        node: usize,
+        key: KeyId,
+        wanted: &[Pattern],
+        position: Position,
+        has: impl Fn(Position) -> bool,
+    ) {
+        let said = self.said.range((key, position)..(key, END));
+        let wanted = said.filter(|(_, said)| wanted.iter().any(|p| p.matches(&said.topic)));
+        if let Some(at) = wanted.map(|((_, at), _)| *at).find(|at| has(*at)) {
+            self.problem(format!("{key} {at} at node {node}: an archive holds it, and it waits"));
+        }
+    }
+
     /// What became of everything that was said on one stream, at one node; `has` says what can
     /// still be had, so that it must have been handled.
     pub fn check(&mut self, judged: Judged<'_>, has: impl Fn(Position) -> bool) {

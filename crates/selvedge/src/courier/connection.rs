@@ -182,10 +182,9 @@ impl Link<'_> {
             for slice in wire::offer(packet) {
                 self.stream.write_all(slice).await?;
             }
-            // A tip is answered once all before it is there: it does not fill the window.
-            let bytes = if confirms.is_some() { packet.len() } else { 0 };
-            self.bytes += bytes;
-            self.offered.push_back(Offered { bytes, confirms: confirms.filter(|_| at == last) });
+            self.bytes += packet.len();
+            let confirms = confirms.filter(|_| at == last);
+            self.offered.push_back(Offered { bytes: packet.len(), confirms });
         }
         Ok(())
     }

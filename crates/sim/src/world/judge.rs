@@ -18,7 +18,7 @@ const END: Position = Position::new(u64::MAX, u64::MAX);
 impl World {
     pub(super) fn look(&mut self) {
         let all = (0..self.plan.nodes.len()).all(|node| {
-            self.plan.nodes[node].up
+            self.plan.nodes[node].up != self.plan.nodes[node].retired
                 && self
                     .keys()
                     .into_iter()
@@ -66,7 +66,10 @@ impl World {
                     continue;
                 }
                 if listener.key() == Some(key) {
-                    return true;
+                    if !listener.retired {
+                        return true;
+                    }
+                    continue;
                 }
                 let relays = matches!(listener.kind, Kind::Relay { .. });
                 let memory = self.plan.nodes[at].remembers().is_some();
@@ -116,9 +119,28 @@ impl World {
             self.ledger
                 .problem(format!("node {at} stands at {position:?} of {key}, not at its end"));
         }
+        self.judge_archives(at, key);
         let upto = if served { END } else { position.unwrap_or_default() };
         let has = self.holder(key);
         self.ledger.check(Judged { node: at, key, wanted: &wanted, upto, lied, lives }, has);
+    }
+
+    /// What an archive holds of a publisher that is gone has come to who hears that archive.
+    fn judge_archives(&mut self, at: usize, key: KeyId) {
+        let gone = |node: &Node| node.key() == Some(key) && node.retired && !node.ailing;
+        let node = &self.plan.nodes[at];
+        let Some(subscriber) = &node.subscriber else { return };
+        if !self.plan.nodes.iter().any(gone) || node.remembers().is_none() {
+            return;
+        }
+        let wanted = node.wanted();
+        let Some(position) = subscriber.position(key) else { return }; // it was to begin now
+        let links = self.plan.routes.iter().filter(|route| route.dialer == at && !route.plain);
+        let archives = links.map(|route| &self.plan.nodes[route.listener]);
+        let sound = archives.filter(|node| node.key().is_none() && !node.ailing);
+        let views: Vec<_> = sound.filter_map(|node| Some(node.store.as_ref()?.view())).collect();
+        let has = |at: Position| views.iter().any(|view| view.has(key, at));
+        self.ledger.check_held(at, key, &wanted, position, has);
     }
 
     pub(super) fn check_memory(&mut self) {

@@ -284,7 +284,7 @@ impl World {
     // ---- nodes ---------------------------------------------------------------------------------
 
     fn start(&mut self, node: usize) {
-        if self.plan.nodes[node].up {
+        if self.plan.nodes[node].up || self.plan.nodes[node].retired {
             return;
         }
         if !self.plan.nodes[node].listed {
