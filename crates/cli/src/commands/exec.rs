@@ -1,7 +1,7 @@
 //! `--exec`: a command of the user's for each message.
 //!
-//! Never a shell: the words after `--` are the argument vector. The body is its standard input, what
-//! is known of the message its environment; its own output goes where ours goes.
+//! Never a shell: the words after `--` are the argument vector. The body is its standard input, and
+//! its environment what is known of the message; its own output goes where ours goes.
 
 use std::ffi::OsString;
 use std::process::{ExitStatus, Stdio};
@@ -22,9 +22,9 @@ use crate::output::time;
 pub struct Exec {
     /// Run COMMAND for each message instead of showing it
     ///
-    /// One at a time, no shell. The body is its standard input; SELVEDGE_ID, SELVEDGE_TOPIC,
-    /// SELVEDGE_PUBLISHER, SELVEDGE_EPOCH, SELVEDGE_SEQ, SELVEDGE_TSEQ, SELVEDGE_TIME, SELVEDGE_TYPE
-    /// and SELVEDGE_HEADERS (JSON) its environment. Exit code 0: handled.
+    /// One at a time, no shell. The body is its standard input; its environment has SELVEDGE_ID,
+    /// SELVEDGE_TOPIC, SELVEDGE_PUBLISHER, SELVEDGE_EPOCH, SELVEDGE_SEQ, SELVEDGE_TSEQ,
+    /// SELVEDGE_TIME, SELVEDGE_TYPE and SELVEDGE_HEADERS (JSON). Exit code 0: handled.
     #[arg(long, requires = "command")]
     exec: bool,
     /// Go on after a message that was not handled; the exit code is 1 in the end all the same

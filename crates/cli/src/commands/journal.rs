@@ -37,8 +37,8 @@ enum What {
     /// Verify every seal from the disk alone
     ///
     /// Structure, order, Merkle proofs and signatures, against the keys and names that the files
-    /// carry. Where a directory is named (--directory or SELVEDGE_DIRECTORY), what it does not allow
-    /// today is noted: it may have been allowed then. Exit 1 if anything is found.
+    /// carry. Where a directory is named (--directory or SELVEDGE_DIRECTORY), what it does not
+    /// allow today is noted: it may have been allowed then. Exit 1 if anything is found.
     Verify {
         /// The folder of a journal, a segment, or a recording
         path: PathBuf,

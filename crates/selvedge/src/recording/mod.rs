@@ -6,7 +6,7 @@
 //! | [`Recorder`] | writes what was heard to a new file |
 //! | [`Playback`] | reads it back, through the same door and the same machine as what comes live |
 //! | [`summary()`] | what is there: segments, streams, ranges, damage |
-//! | [`verify()`] | whether it proves itself: order, Merkle proofs and signatures, from the disk alone |
+//! | [`verify()`] | whether it proves itself: order, proofs and signatures, from the disk alone |
 //!
 //! A path is a folder of segments (a journal) or one file (a segment or a recording).
 

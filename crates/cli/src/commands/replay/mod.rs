@@ -46,8 +46,8 @@ pub struct Args {
     /// Read this recording, segment, or folder of a journal instead of asking the fabric
     #[arg(long, value_name = "FILE", conflicts_with_all = ["via", "wait"])]
     file: Option<PathBuf>,
-    /// Begin here: a time such as 2026-11-22T19:00:00Z, or a message's id (publisher/epoch/seq); with
-    /// an id, only that publisher is replayed
+    /// Begin here: a time such as 2026-11-22T19:00:00Z, or a message's id (publisher/epoch/seq);
+    /// with an id, only that publisher is replayed
     #[arg(long, value_name = "TIME|ID")]
     from: Option<Bound>,
     /// End with what was said at this time, or with this message

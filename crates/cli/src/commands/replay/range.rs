@@ -39,7 +39,7 @@ impl FromStr for Bound {
         };
         let bound = options::time(text).map(Bound::Time).or_else(|| id(text));
         bound.ok_or_else(|| {
-            "a time such as 2026-11-22T19:00:00Z or a message's id, publisher/epoch/seq, is expected"
+            "a time such as 2026-11-22T19:00:00Z or an id, publisher/epoch/seq, is expected"
                 .to_owned()
         })
     }

@@ -56,7 +56,7 @@ pub struct Args {
     from: Vec<Name>,
     /// Go on where the last tail of this name ended: what was written to standard output does not
     /// come again, what was said meanwhile does. Kept in the state folder; a name for each pattern.
-    /// With --exec: what was handled; what is not is tried five times more, then put aside (see dead)
+    /// With --exec: what was handled; what is not is tried five times more, then put aside
     #[arg(long, value_name = "NAME", conflicts_with = "keep_going")]
     name: Option<Name>,
     /// Where to begin: now, oldest, a time such as 2026-11-22T08:00:00Z, or so long ago, such as
