@@ -53,7 +53,7 @@ impl Faults {
         self.bits().iter().any(|(_, on)| *on)
     }
 
-    /// Publishers begin new epochs, or clocks say so: what comes late may look like a second process.
+    /// Publishers begin new epochs, or clocks say so: what comes late may look like a second one.
     pub fn restarts(&self) -> bool {
         self.kills || self.power || self.clocks
     }
