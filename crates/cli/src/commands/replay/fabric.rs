@@ -1,20 +1,22 @@
 //! From the fabric: publishers' journals, and relays'.
 //!
-//! A stream is through when it has come as far as the links that bring it went when they first had
-//! told all they hold, or past the end of the range. One that does not move for so long as one may
-//! wait is given up and named.
+//! A stream is through when it has come as far as its publisher went when he first had told all that
+//! he holds, or else all relays that bring it; or past the end of the range. One that does not move
+//! for so long as one may wait is given up and named.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use selvedge::directory::{Directory, Journal, Watched};
 use selvedge::inlet::{self, Inlet, Reach, Start};
-use selvedge::{KeyId, Message, Name, Notices, Pattern, Position};
+use selvedge::{KeyId, Message, Name, Pattern, Position};
 use selvedge_core::subscriber::{Delivery, Output};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::range::{Filter, Item, Lies, Range};
 use crate::commands::tail::lost_words;
+use crate::{notices, output};
 
 /// Bytes that may wait while streams are merged by time; then the order is given up.
 const MERGE_BYTES: usize = 64 << 20;
@@ -38,6 +40,8 @@ pub struct Asked {
 /// Streams that are heard from the range's beginning to its end.
 #[derive(Debug)]
 pub struct Fabric {
+    /// Dropped first: that links go down in the end is no news.
+    _told: AbortOnDropHandle<()>,
     inlet: Inlet,
     _watched: Watched,
     patterns: Vec<Pattern>,
@@ -64,7 +68,9 @@ struct Stream {
 
 impl Fabric {
     /// Begins to ask. Must be called within a tokio runtime.
-    pub fn ask(watched: Watched, asked: Asked, notices: Notices) -> Fabric {
+    pub fn ask(watched: Watched, asked: Asked) -> Fabric {
+        let (notices, told) = notices::channel();
+        let told = tokio::spawn(notices::tell_each(told, |line| output::say(&line.text)));
         let Asked { patterns, via, range, wait, by_time } = asked;
         let directory = watched.directory.borrow().clone();
         let mut options = inlet::Options {
@@ -73,6 +79,7 @@ impl Fabric {
             direct: via.is_empty(),
             via: if via.is_empty() { archives(&directory) } else { via },
             others: Start::Oldest,
+            gather: wait / 2, // the rest is for their answers
             notices,
             ..inlet::Options::default()
         };
@@ -83,6 +90,7 @@ impl Fabric {
             options.begin = begin.collect();
         }
         let mut fabric = Fabric {
+            _told: AbortOnDropHandle::new(told),
             inlet: Inlet::new(watched.directory.clone(), options),
             _watched: watched,
             patterns,
@@ -153,9 +161,12 @@ impl Fabric {
                 limit: None,
                 is_open: true,
             });
-            let told: Option<Vec<Position>> = reach.links.iter().map(|(_, told)| *told).collect();
             if stream.limit.is_none_or(|limit| limit == NOWHERE) {
-                stream.limit = told.and_then(|told| told.into_iter().max());
+                // Nobody knows better than the publisher himself.
+                let own = reach.links.iter().find(|(name, _)| *name == reach.publisher);
+                let all = || reach.links.iter().map(|(_, told)| *told).collect::<Option<Vec<_>>>();
+                let own = own.and_then(|(_, told)| *told);
+                stream.limit = own.or_else(|| all()?.into_iter().max());
             }
         }
     }
