@@ -186,6 +186,10 @@ fn what_only_an_archive_still_holds_is_waited_for() {
     relay.signal(Signal::STOP);
     let replay = fabric.start(&["replay", "org.example.#", "--wait", "60"]);
     replay.says("connected to web");
+    // One that waits less ends without the archive, and says so.
+    let hasty = fabric.run(&["replay", "org.example.#", "--wait", "0.6"]);
+    ends(&hasty, 0, "edge did not answer: what only it still holds is left out");
+    assert_eq!(hasty.stdout, b"");
     relay.signal(Signal::CONT);
     let came = replay.output();
     assert_eq!(bodies(&succeeds(&came)), numbers(3));

@@ -4,7 +4,7 @@
 //! he holds, or else all relays that bring it; or past the end of the range. One that does not move
 //! for so long as one may wait is given up and named.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use selvedge::directory::{Directory, Journal, Watched};
@@ -143,6 +143,11 @@ impl Fabric {
         self.ended = self.streams.values().all(|stream| !stream.is_open);
         if self.ended {
             self.filter.end(&mut items);
+            // What a publisher has forgotten nobody could know to be missing.
+            let silent = silent_relays(&reaches);
+            let text =
+                |name| format!("{name} did not answer: what only it still holds is left out");
+            items.extend(silent.into_iter().map(|name| Item::Note(text(name))));
         }
         let Some(merge) = &mut self.merge else { return items };
         merge.add(items);
@@ -248,6 +253,17 @@ fn archives(directory: &Directory) -> Vec<Name> {
     keeps.map(|(name, _)| name.clone()).collect()
 }
 
+/// The relays that were asked in vain.
+fn silent_relays(reaches: &[Reach]) -> BTreeSet<&Name> {
+    let links = reaches.iter().flat_map(|reach| {
+        let relays = reach.links.iter().filter(|(name, _)| *name != reach.publisher);
+        relays.map(|(name, told)| (name, told.is_some()))
+    });
+    let links: Vec<(&Name, bool)> = links.collect();
+    let answered: BTreeSet<&Name> = links.iter().filter(|link| link.1).map(|link| link.0).collect();
+    links.into_iter().map(|link| link.0).filter(|name| !answered.contains(name)).collect()
+}
+
 fn given_up(
     name: &Name,
     at: Position,
@@ -280,6 +296,7 @@ impl Merge {
             let key = match &item {
                 Item::Message(message) => message.key,
                 Item::Bad { key, .. } => key.unwrap_or(KeyId(0)),
+                Item::Note(_) => KeyId(0),
             };
             self.queues.entry(key).or_default().push_back(item);
         }
@@ -291,7 +308,7 @@ impl Merge {
         while self.bytes > MERGE_BYTES || open.iter().all(|key| self.queues.contains_key(key)) {
             let time = |item: &Item| match item {
                 Item::Message(message) => Some(message.time),
-                Item::Bad { .. } => None,
+                Item::Bad { .. } | Item::Note(_) => None,
             };
             let earliest = self.queues.iter().min_by_key(|(_, queue)| queue.front().map(time));
             let Some(key) = earliest.map(|(key, _)| *key) else { break };
@@ -309,6 +326,6 @@ impl Merge {
 fn cost(item: &Item) -> usize {
     match item {
         Item::Message(message) => 256 + message.body.len(),
-        Item::Bad { text, .. } => text.len(),
+        Item::Bad { text, .. } | Item::Note(text) => text.len(),
     }
 }

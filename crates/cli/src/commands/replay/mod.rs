@@ -249,6 +249,7 @@ impl Player {
                         self.good = false;
                         self.bar.aside(|| output::say(&text));
                     }
+                    Item::Note(text) => self.bar.aside(|| output::say(&text)),
                     Item::Message(message) => {
                         self.rest(&message).await?;
                         if self.stop.is_cancelled() || !self.message(&message).await? {
