@@ -91,14 +91,12 @@ impl Journal {
             _lock: lock,
         };
         journal.all_is_unsynced();
-        journal.sync().map_err(|error| match error {
-            AppendError::Write { file, source } | AppendError::Lost { file, source, .. } => {
-                OpenError::Io { file, source }
-            }
-            AppendError::Bad(bad) => {
-                OpenError::Io { file: folder.to_owned(), source: io::Error::other(bad) }
-            }
-        })?;
+        // Not rescued: a full disk would lose what was durable long ago.
+        if let Some(segment) = &mut journal.segment {
+            let file = segment.path.clone();
+            segment.sync().map_err(|source| OpenError::Io { file, source })?;
+            journal.unsynced.clear();
+        }
         Ok(journal)
     }
 

@@ -53,9 +53,9 @@ impl Faults {
         self.bits().iter().any(|(_, on)| *on)
     }
 
-    /// Links or relays fail, so that who holds a message may be out of reach for a while.
-    pub fn apart(&self) -> bool {
-        self.cuts || self.partitions || self.relay_kills || self.power || self.overflow
+    /// Publishers begin new epochs, or clocks say so: what comes late may look like a second one.
+    pub fn restarts(&self) -> bool {
+        self.kills || self.power || self.clocks
     }
 
     fn bits(&self) -> [(&'static str, bool); 16] {

@@ -62,6 +62,8 @@ struct Link<'a> {
     next: Position,
     /// Whether the relay has said how far it is.
     begun: bool,
+    /// It has everything below, and that is on its disk once it answers anything else.
+    claimed: Option<Position>,
     /// The commit number of the tip that was offered last.
     tip: Option<u64>,
     offered: VecDeque<Offered>,
@@ -81,6 +83,7 @@ impl Route {
                 events: Vec::new(),
                 next,
                 begun: false,
+                claimed: None,
                 tip: None,
                 offered: VecDeque::new(),
                 bytes: 0,
@@ -170,7 +173,8 @@ impl Link<'_> {
                 self.offer(commit, Some(commit.header.end())).await?;
             }
         }
-        if self.begun && self.next >= upto && self.bytes == 0 {
+        let open = self.bytes > 0 || self.claimed.is_some();
+        if self.begun && self.next >= upto && !open {
             self.route.confirm(upto); // what lies between will never be said
         }
         Ok(())
@@ -199,13 +203,12 @@ impl Link<'_> {
                 Event::Mark(mark) if mark.flags & Mark::JOURNALED != 0 => {
                     let Some(offered) = self.offered.pop_front() else { continue };
                     self.bytes -= offered.bytes;
-                    if let Some(upto) = offered.confirms {
-                        self.route.confirm(upto);
-                    }
+                    let confirmed = self.claimed.take().into_iter().chain(offered.confirms);
+                    confirmed.for_each(|upto| self.route.confirm(upto));
                 }
                 Event::Mark(mark) if mark.key == self.route.key && !self.begun => {
                     self.next = self.next.max(mark.upto);
-                    self.route.confirm(mark.upto.min(self.route.head.borrow().upto));
+                    self.claimed = Some(mark.upto.min(self.route.head.borrow().upto));
                 }
                 Event::Pong => self.begun = true,
                 Event::Ping(context) => self.stream.write_all(wire::pong(&context)).await?,

@@ -13,6 +13,9 @@ use crate::node::{Kind, Lies, Node};
 /// what it reads at once.
 const ABOVE_BOUND: usize = (1 << 20) + 64 * 1_024 + (512 << 10);
 
+/// How long it may take until what archives hold has come, if nobody else says where it begins.
+const PATIENT: u64 = 60_000_000;
+
 const END: Position = Position::new(u64::MAX, u64::MAX);
 
 impl World {
@@ -24,7 +27,9 @@ impl World {
                     .into_iter()
                     .all(|key| !self.served(node, key) || self.arrived(node, key))
         });
-        match (all, self.settled) {
+        // Of who is gone, nobody says when it is over: patience at each of some archives in a row.
+        let waits = self.plan.faults.retires && self.now < self.plan.busy + PATIENT;
+        match (all && !waits, self.settled) {
             (true, None) => self.settled = Some(self.now),
             (false, _) => self.settled = None,
             _ => {}
@@ -88,8 +93,7 @@ impl World {
         for at in 0..self.plan.nodes.len() {
             let node = &self.plan.nodes[at];
             let Some(subscriber) = &node.subscriber else { continue };
-            let deaf = self.plan.routes.iter().any(|route| route.dialer == at && route.plain);
-            if deaf && faults.any() {
+            if faults.any() && self.is_deaf(at) {
                 continue; // without MARKs, what is lost at the end of an epoch shows to nobody
             }
             let lied = faults.lies != Lies::Never || plain;
@@ -104,6 +108,18 @@ impl World {
                 self.judge_stream(at, key, lied);
             }
         }
+    }
+
+    /// Whether some of what a node hears came over a link without MARKs, here or on its way.
+    fn is_deaf(&self, node: usize) -> bool {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![node]);
+        while let Some(at) = next.pop() {
+            if seen.insert(at) {
+                let routes = self.plan.routes.iter().filter(|route| route.dialer == at);
+                next.extend(routes.map(|route| route.listener));
+            }
+        }
+        self.plan.routes.iter().any(|route| route.plain && seen.contains(&route.dialer))
     }
 
     fn judge_stream(&mut self, at: usize, key: KeyId, lied: bool) {
