@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use cli::{Fabric, Running, ends, succeeds, text};
 use kept::{Voice, flip, record_of, segment};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// `web`, speaking: its journal answers.
@@ -167,6 +168,33 @@ fn what_a_publisher_that_is_gone_has_said_comes_from_an_archive() {
     }
     let unknown = fabric.run(&["replay", "org.db.#", "--via", "edge", "--wait", "0.1"]);
     ends(&unknown, 1, "nothing of db came: edge knows nothing of it");
+}
+
+#[test]
+fn what_only_an_archive_still_holds_is_waited_for() {
+    let fabric = Fabric::journaled();
+    let mut relay = fabric.start(&["relay", "--name", "edge"]);
+    relay.says("the relay edge runs");
+    let tail = fabric.start(&["tail", "--via", "edge", "--count", "3"]);
+    tail.says("connected to edge");
+    let publish = ["publish", "org.example.a", "--name", "web", "--wait", "60"];
+    succeeds(&fabric.run_with(&publish, b"0\n1\n2\n"));
+    succeeds(&tail.output());
+    // Its publisher forgets it all, and is found first.
+    fs::remove_dir_all(fabric.path("state/web.journal")).unwrap();
+    let _web = speaking(&fabric);
+    relay.signal(Signal::STOP);
+    let replay = fabric.start(&["replay", "org.example.#", "--wait", "60"]);
+    replay.says("connected to web");
+    // One that waits less ends without the archive, and says so.
+    let hasty = fabric.run(&["replay", "org.example.#", "--wait", "0.6"]);
+    ends(&hasty, 0, "edge did not answer: what only it still holds is left out");
+    assert_eq!(hasty.stdout, b"");
+    relay.signal(Signal::CONT);
+    let came = replay.output();
+    assert_eq!(bodies(&succeeds(&came)), numbers(3));
+    relay.signal(Signal::TERM);
+    assert_eq!(relay.end().code(), Some(0));
 }
 
 #[test]

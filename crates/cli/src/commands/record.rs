@@ -19,6 +19,9 @@ use super::{block_on, known_relays};
 use crate::options::{Common, seconds};
 use crate::{logging, notices, output, signals};
 
+/// How long all who may hold something older are waited for.
+const GATHER: Duration = Duration::from_secs(5);
+
 /// Write verified messages to a file, until it is told to end
 ///
 /// The file keeps the packets as they were signed, with keys and names: replay --file reads it on
@@ -64,6 +67,7 @@ async fn record(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         via: args.via.clone(),
         direct: args.via.is_empty(),
         others: if args.from == Start::Now { inlet::Start::Now } else { inlet::Start::Oldest },
+        gather: if args.from == Start::Now { Duration::ZERO } else { GATHER },
         notices,
         ..inlet::Options::default()
     };

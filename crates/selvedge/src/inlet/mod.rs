@@ -5,6 +5,7 @@
 //! nobody takes what was read.
 
 mod door;
+mod gather;
 mod link;
 mod notice;
 mod plan;
@@ -12,6 +13,7 @@ mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use selvedge_core::directory::Directory;
 use selvedge_core::limits::BODY_BYTES;
@@ -27,6 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::clock::Clock;
 use crate::counters::LinkCounters;
 use door::{Door, Refused};
+use gather::{Gathering, has_room};
 pub use notice::{Notice, Notices};
 use plan::Plan;
 pub use reach::Reach;
@@ -52,6 +55,9 @@ pub struct Options {
     pub begin: BTreeMap<KeyId, Start>,
     /// Where all others begin.
     pub others: Start,
+    /// Nothing is taken until all links have come up or failed once, or so long has passed: else a
+    /// stream begins with the oldest that the first of them holds.
+    pub gather: Duration,
     /// A relay's own name: it does not connect to itself.
     pub myself: Option<Name>,
     /// Largest body that is accepted, up to 16 MiB.
@@ -69,6 +75,7 @@ impl Default for Options {
             direct: true,
             begin: BTreeMap::new(),
             others: Start::Now,
+            gather: Duration::ZERO,
             myself: None,
             body_bytes: BODY_BYTES,
             notices: Notices::default(),
@@ -111,6 +118,8 @@ enum Said {
         directory: Arc<Directory>,
     },
     Down,
+    /// None of its addresses answers; it is tried again.
+    Unreachable,
 }
 
 #[derive(Debug)]
@@ -149,6 +158,7 @@ pub struct Inlet {
     offering: BTreeSet<LinkId>,
     /// The links were changed; the machine does not know yet.
     stale: bool,
+    gathering: Option<Gathering>,
 }
 
 impl Inlet {
@@ -170,7 +180,9 @@ impl Inlet {
             counters,
             offering: BTreeSet::new(),
             stale: false,
+            gathering: None,
         };
+        inlet.gathering = Gathering::new(inlet.options.gather);
         inlet.connect();
         inlet.begin(&mut Vec::new()); // no link is up that could be asked
         inlet
@@ -187,8 +199,9 @@ impl Inlet {
         let (mut batch, mut due) = (Vec::new(), false);
         tokio::select! {
             Ok(()) = self.directories.changed() => self.directory_changed(out),
-            _ = self.events.recv_many(&mut batch, BATCHES) => {}
+            _ = self.events.recv_many(&mut batch, BATCHES), if has_room(&self.gathering) => {}
             () = self.clock.at(deadline) => due = true,
+            () = gather::over(&self.gathering) => {}
         }
         if due {
             // What the deadline waited for may be here, on a host too busy to have looked.
@@ -203,7 +216,7 @@ impl Inlet {
         if self.directories.has_changed().unwrap_or(false) {
             self.directory_changed(out);
         }
-        for (name, link, said) in batch {
+        for (name, link, said) in self.gathered(batch) {
             self.said(name, link, said, out);
         }
         if due {
@@ -416,6 +429,7 @@ impl Inlet {
                 link.current = None;
                 self.machine.handle(now, Input::LinkDown(id), out);
             }
+            Said::Unreachable => {}
             Said::Arrived { items, directory } => {
                 // Judged by a directory that has changed since: judge again who may say what.
                 let again = !Arc::ptr_eq(&directory, &self.directory);

@@ -1,20 +1,22 @@
 //! From the fabric: publishers' journals, and relays'.
 //!
-//! A stream is through when it has come as far as the links that bring it went when they first had
-//! told all they hold, or past the end of the range. One that does not move for so long as one may
-//! wait is given up and named.
+//! A stream is through when it has come as far as its publisher went when he first had told all that
+//! he holds, or else all relays that bring it; or past the end of the range. One that does not move
+//! for so long as one may wait is given up and named.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use selvedge::directory::{Directory, Journal, Watched};
 use selvedge::inlet::{self, Inlet, Reach, Start};
-use selvedge::{KeyId, Message, Name, Notices, Pattern, Position};
+use selvedge::{KeyId, Message, Name, Pattern, Position};
 use selvedge_core::subscriber::{Delivery, Output};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::range::{Filter, Item, Lies, Range};
 use crate::commands::tail::lost_words;
+use crate::{notices, output};
 
 /// Bytes that may wait while streams are merged by time; then the order is given up.
 const MERGE_BYTES: usize = 64 << 20;
@@ -38,6 +40,8 @@ pub struct Asked {
 /// Streams that are heard from the range's beginning to its end.
 #[derive(Debug)]
 pub struct Fabric {
+    /// Dropped first: that links go down in the end is no news.
+    _told: AbortOnDropHandle<()>,
     inlet: Inlet,
     _watched: Watched,
     patterns: Vec<Pattern>,
@@ -64,7 +68,9 @@ struct Stream {
 
 impl Fabric {
     /// Begins to ask. Must be called within a tokio runtime.
-    pub fn ask(watched: Watched, asked: Asked, notices: Notices) -> Fabric {
+    pub fn ask(watched: Watched, asked: Asked) -> Fabric {
+        let (notices, told) = notices::channel();
+        let told = tokio::spawn(notices::tell_each(told, |line| output::say(&line.text)));
         let Asked { patterns, via, range, wait, by_time } = asked;
         let directory = watched.directory.borrow().clone();
         let mut options = inlet::Options {
@@ -73,6 +79,7 @@ impl Fabric {
             direct: via.is_empty(),
             via: if via.is_empty() { archives(&directory) } else { via },
             others: Start::Oldest,
+            gather: wait / 2, // the rest is for their answers
             notices,
             ..inlet::Options::default()
         };
@@ -83,6 +90,7 @@ impl Fabric {
             options.begin = begin.collect();
         }
         let mut fabric = Fabric {
+            _told: AbortOnDropHandle::new(told),
             inlet: Inlet::new(watched.directory.clone(), options),
             _watched: watched,
             patterns,
@@ -135,6 +143,11 @@ impl Fabric {
         self.ended = self.streams.values().all(|stream| !stream.is_open);
         if self.ended {
             self.filter.end(&mut items);
+            // What a publisher has forgotten nobody could know to be missing.
+            let silent = silent_relays(&reaches);
+            let text =
+                |name| format!("{name} did not answer: what only it still holds is left out");
+            items.extend(silent.into_iter().map(|name| Item::Note(text(name))));
         }
         let Some(merge) = &mut self.merge else { return items };
         merge.add(items);
@@ -153,9 +166,12 @@ impl Fabric {
                 limit: None,
                 is_open: true,
             });
-            let told: Option<Vec<Position>> = reach.links.iter().map(|(_, told)| *told).collect();
             if stream.limit.is_none_or(|limit| limit == NOWHERE) {
-                stream.limit = told.and_then(|told| told.into_iter().max());
+                // Nobody knows better than the publisher himself.
+                let own = reach.links.iter().find(|(name, _)| *name == reach.publisher);
+                let all = || reach.links.iter().map(|(_, told)| *told).collect::<Option<Vec<_>>>();
+                let own = own.and_then(|(_, told)| *told);
+                stream.limit = own.or_else(|| all()?.into_iter().max());
             }
         }
     }
@@ -237,6 +253,17 @@ fn archives(directory: &Directory) -> Vec<Name> {
     keeps.map(|(name, _)| name.clone()).collect()
 }
 
+/// The relays that were asked in vain.
+fn silent_relays(reaches: &[Reach]) -> BTreeSet<&Name> {
+    let links = reaches.iter().flat_map(|reach| {
+        let relays = reach.links.iter().filter(|(name, _)| *name != reach.publisher);
+        relays.map(|(name, told)| (name, told.is_some()))
+    });
+    let links: Vec<(&Name, bool)> = links.collect();
+    let answered: BTreeSet<&Name> = links.iter().filter(|link| link.1).map(|link| link.0).collect();
+    links.into_iter().map(|link| link.0).filter(|name| !answered.contains(name)).collect()
+}
+
 fn given_up(
     name: &Name,
     at: Position,
@@ -269,6 +296,7 @@ impl Merge {
             let key = match &item {
                 Item::Message(message) => message.key,
                 Item::Bad { key, .. } => key.unwrap_or(KeyId(0)),
+                Item::Note(_) => KeyId(0),
             };
             self.queues.entry(key).or_default().push_back(item);
         }
@@ -280,7 +308,7 @@ impl Merge {
         while self.bytes > MERGE_BYTES || open.iter().all(|key| self.queues.contains_key(key)) {
             let time = |item: &Item| match item {
                 Item::Message(message) => Some(message.time),
-                Item::Bad { .. } => None,
+                Item::Bad { .. } | Item::Note(_) => None,
             };
             let earliest = self.queues.iter().min_by_key(|(_, queue)| queue.front().map(time));
             let Some(key) = earliest.map(|(key, _)| *key) else { break };
@@ -298,6 +326,6 @@ impl Merge {
 fn cost(item: &Item) -> usize {
     match item {
         Item::Message(message) => 256 + message.body.len(),
-        Item::Bad { text, .. } => text.len(),
+        Item::Bad { text, .. } | Item::Note(text) => text.len(),
     }
 }

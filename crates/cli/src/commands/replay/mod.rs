@@ -22,7 +22,7 @@ use super::tail::{self, GRACE, WRITE_BYTES, tell_who_speaks};
 use super::{block_on, known_relays, known_services};
 use crate::options::{Common, seconds};
 use crate::output::{self, ReaderGone};
-use crate::{logging, notices, signals};
+use crate::{logging, signals};
 use bar::Bar;
 use fabric::{Asked, Fabric};
 use file::Files;
@@ -150,8 +150,6 @@ fn ask(
     known_services(&now, range.publisher())?;
     let only: Vec<Name> = range.publisher().cloned().into_iter().collect();
     tell_who_speaks(&now, &patterns, &only);
-    let (notices, told) = notices::channel();
-    tokio::spawn(notices::tell_each(told, |line| output::say(&line.text)));
     let asked = Asked {
         patterns,
         via: args.via.clone(),
@@ -159,7 +157,7 @@ fn ask(
         wait: args.wait.unwrap_or(WAIT),
         by_time: matches!(args.speed, Some(Speed::Times(_))),
     };
-    Ok(Fabric::ask(watched, asked, notices))
+    Ok(Fabric::ask(watched, asked))
 }
 
 /// Where messages come from.
@@ -251,6 +249,7 @@ impl Player {
                         self.good = false;
                         self.bar.aside(|| output::say(&text));
                     }
+                    Item::Note(text) => self.bar.aside(|| output::say(&text)),
                     Item::Message(message) => {
                         self.rest(&message).await?;
                         if self.stop.is_cancelled() || !self.message(&message).await? {

@@ -15,6 +15,8 @@ pub enum Item {
     Message(Message),
     /// Something is wrong within the range: a loss, or what did not pass the door.
     Bad { key: Option<KeyId>, text: String },
+    /// Something that may be missing, for all anybody knows.
+    Note(String),
 }
 
 /// One end of a range.
