@@ -1,8 +1,10 @@
 //! Is anything lost when publisher, relays and subscribers are killed at any moment?
 //!
-//! `ROUNDS=200 cargo test --test cli_kill -- --nocapture` makes it long and prints what was counted;
+//! `ROUNDS=200 cargo test --test cli_kill -- --nocapture` makes it long and prints what was
+//! counted;
 //! `SEED` says which history. Everything said has a number of its own; at the end, with everything
 //! up again, what was acknowledged must have been delivered to everybody who wanted it.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 #[path = "support/cli.rs"]
 mod cli;

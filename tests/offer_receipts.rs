@@ -29,8 +29,8 @@ fn mark(key: KeyId, upto: Position, flags: u8) -> Vec<u8> {
     Mark { key, from: upto, upto, flags }.encode().to_vec()
 }
 
-/// A relay that cannot write its journal, or was not asked to sync it, is as far in the stream as any
-/// other: what it said of itself on a new connection was taken for a receipt.
+/// A relay that cannot write its journal, or was not asked to sync it, is as far in the stream as
+/// any other: what it said of itself on a new connection was taken for a receipt.
 #[tokio::test]
 async fn how_far_a_relay_is_says_nothing_about_its_disk() {
     let (fabric, edge, publisher) = offering().await;

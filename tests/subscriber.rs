@@ -220,6 +220,54 @@ fn a_tip_that_still_holds_the_numbers_closes_no_hole() {
 }
 
 #[test]
+fn a_step_between_two_packets_of_one_commit_is_no_gap_before_it() {
+    let (mut voice, mut ear) = (Voice::new(1), Ear::marked());
+    let first = voice.say(&["a"]);
+    ear.hear(A, &voice, &first, "a");
+    voice.skip(&["b"]);
+    let apart = voice.say_apart("a", 2);
+    ear.hear(A, &voice, &apart, "a");
+    ear.mark(A, &voice, 1, 2);
+    assert_eq!(ear.said(), ["start 0", "+0", ">2", "+2,3"]);
+    assert_eq!(ear.counters().void_marks, 0);
+}
+
+#[test]
+fn a_tip_from_before_a_stream_began_is_not_passed_on() {
+    let (mut voice, mut ear) = (Voice::new(1), Ear::marked());
+    let old = voice.tip();
+    voice.skip(&["a"]);
+    let commit = voice.say(&["a"]);
+    ear.hear(A, &voice, &commit, "a");
+    ear.hear(A, &voice, &old, "$");
+    assert_eq!((ear.said(), ear.counters().duplicates), (vec!["start 1".into(), "+1".into()], 1));
+}
+
+#[test]
+fn a_stream_without_a_tip_begins_at_the_oldest_that_came_and_not_at_once() {
+    let (mut voice, mut ear) = (Voice::new(1), Ear::marked());
+    let (key, publisher, at) = (voice.key(), "web".parse().unwrap(), Position::default());
+    let answers = |ear: &mut Ear, link, from| {
+        ear.input(Input::Carries { link, keys: [key].into() });
+        let mark = Mark { key, from, upto: from, flags: Mark::ANSWER };
+        ear.input(Input::Mark { link, mark });
+    };
+    ear.input(Input::Begin { key, publisher, at });
+    let early = voice.say(&["a"]);
+    let late = voice.say(&["a"]);
+    answers(&mut ear, A, voice.at(1));
+    ear.hear(A, &voice, &late, "a");
+    ear.wait(HOLE_PATIENCE - Duration::from_micros(1));
+    ear.input(Input::LinkUp { link: B, selvedge: true });
+    answers(&mut ear, B, voice.at(0));
+    ear.hear(B, &voice, &early, "a");
+    ear.wait(HOLE_PATIENCE);
+    let said = ear.said();
+    let said: Vec<&String> = said.iter().filter(|said| !said.starts_with('?')).collect();
+    assert_eq!(said, ["start 0", "+0", "+1"]);
+}
+
+#[test]
 fn what_a_tip_calls_void_is_lost_even_if_it_is_held() {
     let (mut voice, mut ear) = (Voice::new(1), Ear::marked());
     let first = voice.say(&["a"]);
@@ -423,6 +471,20 @@ fn packets_of_an_epoch_that_was_left_are_duplicates_or_a_second_process() {
     let second = other.say(&["a", "a"]);
     ear.hear(A, &other, &second, "a");
     assert_eq!((ear.said(), ear.counters().superseded), (vec!["superseded 1".to_owned()], 1));
+}
+
+#[test]
+fn what_was_said_before_a_stream_began_is_no_second_process() {
+    let (mut voice, mut ear) = (Voice::new(1), Ear::marked());
+    let early = voice.say(&["a"]);
+    voice.restart(2);
+    let tip = voice.tip();
+    ear.hear(A, &voice, &tip, "$");
+    ear.hear(A, &voice, &early, "a");
+    assert_eq!(
+        (ear.said(), ear.counters().superseded),
+        (vec!["start 0".into(), "tip 0".into()], 0)
+    );
 }
 
 // ---- what is not kept --------------------------------------------------------------------------

@@ -215,7 +215,11 @@ fn selvedge_command(words: &[&str]) -> Result<(), String> {
     // Known when `crates/cli` declares this file among its tests.
     let binary = option_env!("CARGO_BIN_EXE_selvedge")
         .ok_or("declare tests/tidy.rs in crates/cli, so that the binary can be asked")?;
-    // What follows a command's name is another one's, or an argument that does not matter.
+    // What follows `--` is another program's.
+    let words = words.split(|word| *word == "--").next().unwrap_or_default();
+    // What follows a command's name is another one's, or an argument that does not matter; a shell
+    // takes quotes away.
+    let words: Vec<&str> = words.iter().map(|word| word.trim_matches('\'')).collect();
     let names = words.iter().skip_while(|word| word.starts_with('-'));
     let names = names.take_while(|word| !word.starts_with('-')).copied();
     let asked = names.chain(["--help"]);

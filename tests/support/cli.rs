@@ -38,6 +38,21 @@ impl Fabric {
         fabric
     }
 
+    /// The same, and `web` and the relay keep journals.
+    pub fn journaled() -> Fabric {
+        let fabric = Fabric::new();
+        for last in ["topics = [\"org.example.#\"]", "carries = [\"#\"]"] {
+            fabric.edit(last, &format!("{last}\njournal = true"));
+        }
+        fabric
+    }
+
+    /// `web` says these lines on this topic and ends: they are in its journal.
+    pub fn say(&self, topic: &str, lines: &str) {
+        let publish = ["publish", topic, "--name", "web"];
+        succeeds(&self.run_with(&publish, lines.as_bytes()));
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }

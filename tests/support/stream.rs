@@ -90,6 +90,19 @@ impl Voice {
         self.seal(topics.len() as u16, groups)
     }
 
+    /// One commit with a packet for each of so many messages of one topic.
+    pub fn say_apart(&mut self, topic: &str, count: u16) -> Commit {
+        let mut groups = Vec::new();
+        for off in 0..count {
+            let draft = self.draft(topic, ContentType::TEXT, Bytes::from_static(b"said"));
+            let tseq = self.topics.get(topic).map_or(0, |said| said.tseq) + 1;
+            let said = Recent { topic: draft.topic.clone(), tseq, seq: self.next + u64::from(off) };
+            self.topics.insert(topic.to_owned(), said);
+            groups.push(Group { topic: draft.topic.clone(), tseq, messages: vec![(off, draft)] });
+        }
+        self.seal(count, groups)
+    }
+
     /// A tip that holds nothing: its `oldest` is its `next`.
     pub fn tip(&mut self) -> Commit {
         self.tip_with(|_| {})

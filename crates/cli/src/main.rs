@@ -14,7 +14,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{bridge, check, dead, keygen, pubkey, publish, relay, tail};
+use commands::{
+    bridge, check, dead, journal, keygen, pubkey, publish, record, relay, replay, tail,
+};
 use options::Common;
 
 /// A brokerless pub/sub fabric: signed messages, a shared directory, no broker.
@@ -34,6 +36,9 @@ enum Command {
     Check(check::Args),
     Publish(publish::Args),
     Tail(tail::Args),
+    Replay(replay::Args),
+    Record(record::Args),
+    Journal(journal::Args),
     Relay(relay::Args),
     Bridge(bridge::Args),
     Dead(dead::Args),
@@ -48,6 +53,9 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(args, &common),
         Command::Publish(args) => publish::run(args, &common),
         Command::Tail(args) => tail::run(args, &common),
+        Command::Replay(args) => replay::run(args, &common),
+        Command::Record(args) => record::run(args, &common),
+        Command::Journal(args) => journal::run(args, &common),
         Command::Relay(args) => relay::run(args, &common),
         Command::Bridge(args) => bridge::run(args, &common),
         Command::Dead(args) => dead::run(args, &common),

@@ -1,7 +1,7 @@
 //! What several commands are told: where the directory, the state and the key are.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::anyhow;
 use clap::ValueEnum;
@@ -46,6 +46,11 @@ impl Common {
     /// The path of the directory's main file.
     pub fn directory(&self) -> &Path {
         self.directory.as_deref().unwrap_or(Path::new(DIRECTORY))
+    }
+
+    /// The path of the directory's main file, if anybody named one.
+    pub fn named_directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
     }
 
     /// The directory, kept current; with `state` its last good form is kept there.
@@ -101,4 +106,10 @@ impl From<Level> for LevelFilter {
 pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds.ok_or_else(|| "a number of seconds is expected, such as 5 or 0.5".to_owned())
+}
+
+/// Parses a time (RFC 3339, in UTC), as microseconds since 1970.
+pub fn time(text: &str) -> Option<u64> {
+    let time = humantime::parse_rfc3339_weak(text).ok()?;
+    u64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_micros()).ok()
 }

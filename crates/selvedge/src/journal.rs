@@ -23,7 +23,7 @@ use selvedge_journal::{
 use tokio::sync::mpsc;
 
 use crate::clock::wall;
-use crate::state::Ends;
+use crate::state::Held;
 
 /// Bytes that a journal keeps if nobody says: a day of a busy service.
 pub const RETAIN_BYTES: u64 = 1 << 30;
@@ -88,6 +88,8 @@ pub struct Journal {
     orders: orders::Sender<Step>,
     done: mpsc::UnboundedReceiver<Done>,
     reader: Reader,
+    /// It was there when it was opened, and nothing of it was damaged.
+    intact: bool,
     steps: usize,
     waiting: usize,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -126,12 +128,14 @@ impl Journal {
         let options = Options { segment_bytes, retain_bytes, retain_age: retain.age, ..defaults };
         let writer = Writer::open(Arc::new(disk::Real), folder, options)?;
         tracing::info!(folder = %folder.display(), recovery = ?writer.recovery(), "journal");
+        let recovery = writer.recovery();
+        let intact = recovery.segments > 0 && recovery.damages.is_empty();
         let reader = writer.reader();
         let (orders, steps) = orders::channel();
         let (sender, done) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name("journal".to_owned());
         let thread = thread.spawn(move || write(writer, &steps, &sender)).ok();
-        Ok(Journal { orders, done, reader, steps: 0, waiting: 0, thread })
+        Ok(Journal { orders, done, reader, intact, steps: 0, waiting: 0, thread })
     }
 
     /// Reads what was written; works while the journal is written.
@@ -185,10 +189,11 @@ impl Journal {
         streams.map(|stream| (KeyId(stream.stream), position(stream.end))).collect()
     }
 
-    /// How far it goes in each epoch of a stream.
-    pub fn epochs(&self, key: KeyId) -> Ends {
+    /// What it tells of the epochs of a stream.
+    pub(crate) fn epochs(&self, key: KeyId) -> Held {
         let held = self.reader.held(key.0);
-        held.into_iter().map(|(_, upto)| (upto.epoch, upto.seq)).collect()
+        let ends = held.into_iter().map(|(_, upto)| (upto.epoch, upto.seq)).collect();
+        Held { ends, intact: self.intact }
     }
 
     /// Numbers that a publisher's own journal should hold and does not: what lies between what it

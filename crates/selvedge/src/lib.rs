@@ -24,6 +24,7 @@ mod message;
 mod net;
 pub mod outlet;
 pub mod publisher;
+pub mod recording;
 pub mod state;
 pub mod subscriber;
 mod voice;

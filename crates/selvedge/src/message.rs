@@ -97,7 +97,7 @@ impl Message {
     }
 
     /// The messages of a commit, in order.
-    pub(crate) fn all(delivery: &Delivery) -> impl Iterator<Item = Message> {
+    pub fn all(delivery: &Delivery) -> impl Iterator<Item = Message> {
         delivery.messages().map(|(seq, trusted, tseq, entry)| {
             let at = Position::new(delivery.header.epoch, seq);
             Message::new(trusted, at, tseq, &entry)

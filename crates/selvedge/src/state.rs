@@ -79,13 +79,19 @@ pub(crate) struct Epochs {
     pub earlier: Vec<EpochEnd>,
 }
 
-/// How far a journal goes in each epoch of which it holds something.
-pub(crate) type Ends = BTreeMap<u64, u64>;
+/// What a journal tells of epochs.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// How far it goes in each epoch of which it holds something.
+    pub ends: BTreeMap<u64, u64>,
+    /// Whether it is there, and nothing of it is damaged: what a killed process wrote is all in it.
+    pub intact: bool,
+}
 
 impl Epochs {
     /// Begins a new epoch, above every earlier one, and makes it durable. `held` is what the
     /// service's journal holds, if it has one.
-    pub fn begin(folder: &Path, name: &Name, held: Option<&Ends>) -> Result<Epochs, StateError> {
+    pub fn begin(folder: &Path, name: &Name, held: Option<&Held>) -> Result<Epochs, StateError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |error| StateError::System { path, error }
@@ -114,6 +120,13 @@ impl Epochs {
         let epochs = Epochs { path, _lock: lock, boot, epoch, earlier };
         epochs.write(None).map_err(at(&epochs.path))?;
         Ok(epochs)
+    }
+
+    /// Notes that the journal lost something of this epoch that was sent: it will not have ended
+    /// cleanly, unless [`Epochs::end`] says so.
+    pub fn doubt(&mut self) -> io::Result<()> {
+        self.boot = "doubt".to_owned();
+        self.write(None)
     }
 
     /// Notes that the epoch ended cleanly before number `end`.
@@ -176,9 +189,9 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Line>, StateError> {
 }
 
 /// How earlier epochs ended, newest first. Of one that was cut off, only a journal knows.
-fn earlier(lines: &[Line], held: Option<&Ends>, boot: &str) -> Vec<EpochEnd> {
+fn earlier(lines: &[Line], held: Option<&Held>, boot: &str) -> Vec<EpochEnd> {
     let mut ends = BTreeMap::new();
-    for (&epoch, &end) in held.into_iter().flatten() {
+    for (&epoch, &end) in held.into_iter().flat_map(|held| &held.ends) {
         ends.insert(epoch, EpochEnd { epoch, end, clean: false });
     }
     for line in lines {
@@ -187,9 +200,10 @@ fn earlier(lines: &[Line], held: Option<&Ends>, boot: &str) -> Vec<EpochEnd> {
                 ends.insert(end.epoch, *end);
             }
             Line::Began { epoch, boot: then } => {
-                let Some(held) = held else { continue };
-                let end = held.get(epoch).copied().unwrap_or_default();
-                let clean = then == boot && !boot.is_empty();
+                let end = held.and_then(|held| held.ends.get(epoch)).copied();
+                let whole = held.is_some_and(|held| held.intact) && then == boot;
+                let clean = whole && !boot.is_empty();
+                let end = end.unwrap_or_default();
                 ends.insert(*epoch, EpochEnd { epoch: *epoch, end, clean });
             }
         }
@@ -223,7 +237,8 @@ mod tests {
         assert_eq!(killed.earlier, [EpochEnd { epoch, end: 42, clean: true }]);
         drop(killed);
         let third = Epochs::begin(folder.path(), &name(), None).unwrap();
-        assert_eq!(third.earlier, [EpochEnd { epoch, end: 42, clean: true }]);
+        let cut = EpochEnd { epoch: third.earlier[0].epoch, end: 0, clean: false };
+        assert_eq!(third.earlier, [cut, EpochEnd { epoch, end: 42, clean: true }]);
     }
 
     #[test]
@@ -240,23 +255,46 @@ mod tests {
         let killed = Epochs::begin(folder.path(), &name(), None).unwrap();
         let epoch = killed.epoch;
         drop(killed);
-        let held = Ends::from([(epoch, 7)]);
+        let held = Held { ends: BTreeMap::from([(epoch, 7)]), intact: true };
         let next = Epochs::begin(folder.path(), &name(), Some(&held)).unwrap();
         assert_eq!(next.earlier, [EpochEnd { epoch, end: 7, clean: true }]);
+    }
+
+    #[test]
+    fn what_a_damaged_journal_holds_of_an_epoch_is_not_known_to_be_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let killed = Epochs::begin(folder.path(), &name(), None).unwrap();
+        let epoch = killed.epoch;
+        drop(killed);
+        let held = Held { ends: BTreeMap::from([(epoch, 7)]), intact: false };
+        let next = Epochs::begin(folder.path(), &name(), Some(&held)).unwrap();
+        assert_eq!(next.earlier, [EpochEnd { epoch, end: 7, clean: false }]);
+    }
+
+    #[test]
+    fn an_epoch_in_doubt_did_not_end_cleanly() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut doubted = Epochs::begin(folder.path(), &name(), None).unwrap();
+        let epoch = doubted.epoch;
+        doubted.doubt().unwrap();
+        drop(doubted);
+        let held = Held { ends: BTreeMap::from([(epoch, 7)]), intact: true };
+        let next = Epochs::begin(folder.path(), &name(), Some(&held)).unwrap();
+        assert_eq!(next.earlier, [EpochEnd { epoch, end: 7, clean: false }]);
     }
 
     #[test]
     fn after_the_machine_went_down_more_may_have_been_sent_than_is_held() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("web.epochs"), "5 - before\n4 9 clean\n").unwrap();
-        let held = Ends::from([(3, 2), (5, 7)]);
+        let held = Held { ends: BTreeMap::from([(3, 2), (5, 7)]), intact: true };
         let next = Epochs::begin(folder.path(), &name(), Some(&held)).unwrap();
         let ends = [(5, 7, false), (4, 9, true), (3, 2, false)];
         assert_eq!(next.earlier, ends.map(|(epoch, end, clean)| EpochEnd { epoch, end, clean }));
         drop(next);
         let again = Epochs::begin(folder.path(), &name(), None).unwrap();
         assert_eq!(
-            again.earlier[..2],
+            again.earlier[1..3],
             [ends[0], ends[1]].map(|(epoch, end, clean)| EpochEnd { epoch, end, clean })
         );
     }

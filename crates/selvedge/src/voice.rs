@@ -14,6 +14,7 @@ use selvedge_core::limits::BODIES;
 use selvedge_core::seal::{Commit, Identity, SecretKey};
 use selvedge_core::topic::Name;
 use selvedge_core::{KeyId, Position};
+use selvedge_journal::AppendError;
 
 use crate::clock::Clock;
 use crate::journal::{self, Done, Journal, Kept, Step};
@@ -256,6 +257,10 @@ impl Voice {
     /// are never sent.
     pub fn take(&mut self, turn: Turn, out: &mut Vec<Step>) -> Vec<Range<u64>> {
         let Turn(done) = turn;
+        let errors = done.iter().filter_map(|done| done.written.as_ref().err());
+        if let Some(error) = errors.last().cloned() {
+            self.lost(&error, out);
+        }
         let mut failed = Vec::new();
         for Done { step, written } in done {
             let Step::Commit { commit, kept } = &step else { continue }; // only a relay's
@@ -273,6 +278,19 @@ impl Voice {
         self.look(out);
         self.say(Input::Tick, out);
         failed
+    }
+
+    /// What the journal lost that was sent already will not come again, either.
+    fn lost(&mut self, error: &AppendError, out: &mut Vec<Step>) {
+        let AppendError::Lost { lost, .. } = error else { return };
+        let (key, epoch) = (self.key_id().0, self.epochs.epoch);
+        for span in lost.iter().filter(|span| span.stream == key && span.upto.epoch == epoch) {
+            let from = if span.from.epoch == epoch { span.from.seq } else { 0 };
+            self.say(Input::Void(from..span.upto.seq), out);
+        }
+        if let Err(error) = self.epochs.doubt() {
+            tracing::error!("cannot note that the journal lost something: {error}");
+        }
     }
 
     /// Lets tips tell what the journal still holds.

@@ -59,6 +59,13 @@ impl Epochs {
         }
     }
 
+    /// What was sent in the running epoch is in doubt: its journal lost some of it.
+    pub fn doubt(&mut self) {
+        if let Some(Line::Began { boot, .. }) = self.0.first_mut() {
+            *boot = u64::MAX;
+        }
+    }
+
     fn earlier(&self, held: Option<&Ends>, boot: u64, sound: bool) -> Vec<EpochEnd> {
         let mut ends = BTreeMap::new();
         for (&epoch, &end) in held.into_iter().flatten() {

@@ -162,9 +162,8 @@ impl Ledger {
     }
 
     pub fn tip(&mut self, node: usize, key: KeyId, announces: Position) {
-        if let Some(record) = self.streams.get_mut(&(node, key))
-            && announces >= record.start
-        {
+        let record = self.streams.get_mut(&(node, key));
+        if let Some(record) = record.filter(|record| announces >= record.start) {
             record.tip.get_or_insert(announces);
         }
     }
@@ -264,6 +263,22 @@ impl Ledger {
     /// Whether a node ever heard of a stream.
     pub fn knows(&self, node: usize, key: KeyId) -> bool {
         self.streams.contains_key(&(node, key))
+    }
+
+    /// Everything that is held beyond where a node stands must have come to it.
+    pub fn check_held(
+        &mut self,
+        node: usize,
+        key: KeyId,
+        wanted: &[Pattern],
+        position: Position,
+        has: impl Fn(Position) -> bool,
+    ) {
+        let said = self.said.range((key, position)..(key, END));
+        let wanted = said.filter(|(_, said)| wanted.iter().any(|p| p.matches(&said.topic)));
+        if let Some(at) = wanted.map(|((_, at), _)| *at).find(|at| has(*at)) {
+            self.problem(format!("{key} {at} at node {node}: an archive holds it, and it waits"));
+        }
     }
 
     /// What became of everything that was said on one stream, at one node; `has` says what can

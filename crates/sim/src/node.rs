@@ -52,6 +52,8 @@ pub struct Node {
     pub closing: bool,
     /// Handles nothing until then.
     pub naps_until: u64,
+    /// It never comes back.
+    pub retired: bool,
     /// Something in its journal was damaged or let go.
     pub ailing: bool,
     /// What lies before was let go.
@@ -130,6 +132,7 @@ impl Node {
             looked: 0,
             closing: false,
             naps_until: 0,
+            retired: false,
             ailing: false,
             kept_from: Position::default(),
         }

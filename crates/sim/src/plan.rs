@@ -22,6 +22,8 @@ pub struct Faults {
     pub overflow: bool,
     /// Publishers are killed, or end, and start again.
     pub kills: bool,
+    /// A publisher goes for good, and archives answer for it.
+    pub retires: bool,
     /// Relays are killed and start again, with what they keep.
     pub relay_kills: bool,
     /// Subscribers are killed and start again at their cursors.
@@ -51,17 +53,18 @@ impl Faults {
         self.bits().iter().any(|(_, on)| *on)
     }
 
-    /// Links or relays fail, so that who holds a message may be out of reach for a while.
-    pub fn apart(&self) -> bool {
-        self.cuts || self.partitions || self.relay_kills || self.power || self.overflow
+    /// Publishers begin new epochs, or clocks say so: what comes late may look like a second one.
+    pub fn restarts(&self) -> bool {
+        self.kills || self.power || self.clocks
     }
 
-    fn bits(&self) -> [(&'static str, bool); 15] {
+    fn bits(&self) -> [(&'static str, bool); 16] {
         [
             ("cuts", self.cuts),
             ("partitions", self.partitions),
             ("overflow", self.overflow),
             ("kills", self.kills),
+            ("a publisher retires", self.retires),
             ("relay kills", self.relay_kills),
             ("reader kills", self.reader_kills),
             ("power cuts", self.power),
@@ -229,6 +232,7 @@ fn faults_of_keepers(random: &mut Random) -> Faults {
         flips: loses && random.percent(15),
         retention: loses && random.percent(35),
         clocks: random.percent(20),
+        retires: random.percent(10),
         naps: random.percent(20),
         ..Faults::default()
     }

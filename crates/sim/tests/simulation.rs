@@ -8,7 +8,7 @@
 
 use selvedge_sim::{Knobs, failures, tell};
 
-const HISTORIES: u64 = 1_000;
+const HISTORIES: u64 = 3_000;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())

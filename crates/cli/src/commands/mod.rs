@@ -3,10 +3,14 @@
 pub mod bridge;
 pub mod check;
 pub mod dead;
+pub mod exec;
+pub mod journal;
 pub mod keygen;
 pub mod pubkey;
 pub mod publish;
+pub mod record;
 pub mod relay;
+pub mod replay;
 pub mod tail;
 
 use std::future::Future;

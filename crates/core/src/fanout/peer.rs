@@ -200,7 +200,7 @@ impl Peer {
             return 0;
         }
         self.resume(key);
-        self.mark(key, next)
+        self.mark_with(key, next, Mark::LIVE)
     }
 
     /// Leaves `from..upto` out of all MARKs: it is not held here.
@@ -236,7 +236,7 @@ impl Peer {
     pub fn mark_answer(&mut self, key: KeyId, next: Position) -> usize {
         if self.behind_on(key).is_none() {
             self.resume(key);
-            return self.mark_with(key, next, Mark::ANSWER);
+            return self.mark_with(key, next, Mark::ANSWER | Mark::LIVE);
         }
         let from = self.told.get(&key).map_or(next, |told| told.from);
         self.push_control(Mark { key, from, upto: from, flags: Mark::ANSWER }.encode())

@@ -234,7 +234,10 @@ impl Stream {
             counters.bad_tips += 1;
             return;
         };
-        if self.tip.as_ref().is_some_and(|newest| !tip.is_newer_than(newest)) {
+        // One from before this stream began tells nothing of it, and to others as if it began
+        // there.
+        let is_old = trusted.packet().last() < self.heard.since();
+        if is_old || self.tip.as_ref().is_some_and(|newest| !tip.is_newer_than(newest)) {
             counters.duplicates += 1;
             return;
         }

@@ -153,6 +153,8 @@ impl Mark {
     pub const REFUSED: u8 = 8;
     /// The answer to an ASK for a stream that is not known here.
     pub const UNKNOWN: u8 = 16;
+    /// `upto` is all that is held or will be for now: whatever was asked for was answered.
+    pub const LIVE: u8 = 32;
 
     /// Bytes of the fields.
     const LEN: usize = 41;

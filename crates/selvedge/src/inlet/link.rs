@@ -120,6 +120,10 @@ impl Runner {
                     _ => {}
                 }
             }
+            let id = LinkId(LINKS.fetch_add(1, Relaxed)); // of none
+            if self.said.send((self.name.clone(), id, Said::Unreachable)).await.is_err() {
+                return;
+            }
             // Full jitter: many subscribers of one publisher do not come back at once.
             let wait = delay.mul_f64(crate::random_fraction());
             tokio::select! {

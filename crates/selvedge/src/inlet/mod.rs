@@ -5,12 +5,15 @@
 //! nobody takes what was read.
 
 mod door;
+mod gather;
 mod link;
 mod notice;
 mod plan;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use selvedge_core::directory::Directory;
 use selvedge_core::limits::BODY_BYTES;
@@ -26,8 +29,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::clock::Clock;
 use crate::counters::LinkCounters;
 use door::{Door, Refused};
+use gather::{Gathering, has_room};
 pub use notice::{Notice, Notices};
 use plan::Plan;
+pub use reach::Reach;
 
 /// Links that are peers of an outlet: their names do not meet those of links that were dialled.
 pub const OFFERING: u64 = 1 << 63;
@@ -50,6 +55,9 @@ pub struct Options {
     pub begin: BTreeMap<KeyId, Start>,
     /// Where all others begin.
     pub others: Start,
+    /// Nothing is taken until all links have come up or failed once, or so long has passed: else a
+    /// stream begins with the oldest that the first of them holds.
+    pub gather: Duration,
     /// A relay's own name: it does not connect to itself.
     pub myself: Option<Name>,
     /// Largest body that is accepted, up to 16 MiB.
@@ -67,6 +75,7 @@ impl Default for Options {
             direct: true,
             begin: BTreeMap::new(),
             others: Start::Now,
+            gather: Duration::ZERO,
             myself: None,
             body_bytes: BODY_BYTES,
             notices: Notices::default(),
@@ -109,6 +118,8 @@ enum Said {
         directory: Arc<Directory>,
     },
     Down,
+    /// None of its addresses answers; it is tried again.
+    Unreachable,
 }
 
 #[derive(Debug)]
@@ -124,6 +135,10 @@ struct Link {
     asks: mpsc::UnboundedSender<(LinkId, Ask)>,
     _task: AbortOnDropHandle<()>,
     current: Option<LinkId>,
+    /// Whether it sends MARKs.
+    selvedge: bool,
+    /// How far each stream went when this link first said that it had told all.
+    told: BTreeMap<KeyId, Position>,
 }
 
 /// See the module.
@@ -143,6 +158,7 @@ pub struct Inlet {
     offering: BTreeSet<LinkId>,
     /// The links were changed; the machine does not know yet.
     stale: bool,
+    gathering: Option<Gathering>,
 }
 
 impl Inlet {
@@ -164,7 +180,9 @@ impl Inlet {
             counters,
             offering: BTreeSet::new(),
             stale: false,
+            gathering: None,
         };
+        inlet.gathering = Gathering::new(inlet.options.gather);
         inlet.connect();
         inlet.begin(&mut Vec::new()); // no link is up that could be asked
         inlet
@@ -181,8 +199,9 @@ impl Inlet {
         let (mut batch, mut due) = (Vec::new(), false);
         tokio::select! {
             Ok(()) = self.directories.changed() => self.directory_changed(out),
-            _ = self.events.recv_many(&mut batch, BATCHES) => {}
+            _ = self.events.recv_many(&mut batch, BATCHES), if has_room(&self.gathering) => {}
             () = self.clock.at(deadline) => due = true,
+            () = gather::over(&self.gathering) => {}
         }
         if due {
             // What the deadline waited for may be here, on a host too busy to have looked.
@@ -197,7 +216,7 @@ impl Inlet {
         if self.directories.has_changed().unwrap_or(false) {
             self.directory_changed(out);
         }
-        for (name, link, said) in batch {
+        for (name, link, said) in self.gathered(batch) {
             self.said(name, link, said, out);
         }
         if due {
@@ -308,7 +327,9 @@ impl Inlet {
                 counters: self.counters.clone(),
             };
             let task = AbortOnDropHandle::new(tokio::spawn(link.run()));
-            self.links.insert(name, Link { plan: sender, asks, _task: task, current: None });
+            let (current, selvedge, told) = (None, false, BTreeMap::new());
+            let link = Link { plan: sender, asks, _task: task, current, selvedge, told };
+            self.links.insert(name, link);
         }
     }
 
@@ -400,7 +421,7 @@ impl Inlet {
         let Some(link) = self.links.get_mut(&name) else { return }; // removed in the meantime
         match said {
             Said::Up { selvedge } => {
-                link.current = Some(id);
+                (link.current, link.selvedge) = (Some(id), selvedge);
                 self.machine.handle(now, Input::LinkUp { link: id, selvedge }, out);
                 self.carries(&name, out);
             }
@@ -408,12 +429,18 @@ impl Inlet {
                 link.current = None;
                 self.machine.handle(now, Input::LinkDown(id), out);
             }
+            Said::Unreachable => {}
             Said::Arrived { items, directory } => {
                 // Judged by a directory that has changed since: judge again who may say what.
                 let again = !Arc::ptr_eq(&directory, &self.directory);
                 for item in items {
+                    if let Some((key, upto)) = item.tells_all(link.selvedge) {
+                        link.tells(key, upto);
+                    }
                     let input = match item {
-                        Item::Packet(trusted) if again && !self.still_may(&trusted) => continue,
+                        Item::Packet(trusted) if again && !still_may(&self.directory, &trusted) => {
+                            continue;
+                        }
                         Item::Packet(trusted) => Input::Packet { link: id, trusted },
                         Item::Mark(mark) => Input::Mark { link: id, mark },
                     };
@@ -421,12 +448,6 @@ impl Inlet {
                 }
             }
         }
-    }
-
-    fn still_may(&self, trusted: &Trusted) -> bool {
-        let packet = trusted.packet();
-        let speaker = self.directory.speaker(packet.header().key);
-        speaker.is_ok_and(|speaker| speaker.may_say(packet.topic()))
     }
 
     /// Lets the door know how far streams have come, and the application what is wrong.
@@ -468,4 +489,10 @@ impl Inlet {
         }
         self.counters.store(self.machine.counters());
     }
+}
+
+fn still_may(directory: &Directory, trusted: &Trusted) -> bool {
+    let packet = trusted.packet();
+    let speaker = directory.speaker(packet.header().key);
+    speaker.is_ok_and(|speaker| speaker.may_say(packet.topic()))
 }

@@ -200,6 +200,26 @@ mod tests {
     }
 
     #[test]
+    fn the_directory_may_prefer_several_ways_at_once() {
+        let prefer = |ways: &str| {
+            let key = |seed| SecretKey::from_seed(&[seed; 32]).public();
+            let text = format!(
+                "format = 1\nfabric = \"test\"\n[services.web]\nendpoint = \"tcp://127.0.0.1:1\"\n\
+                 key = \"{}\"\ntopics = [\"a.#\"]\nprefer = [{ways}]\n[relays.edge]\n\
+                 endpoint = \"tcp://127.0.0.1:2\"\nkey = \"{}\"\ncarries = [\"#\"]\n",
+                key(1),
+                key(2)
+            );
+            let directory = Directory::from_text("endpoints.toml", &text).unwrap();
+            let plans = plans(&directory, &Options::default());
+            names(&plans).into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(prefer("\"direct\""), ["web"]);
+        assert_eq!(prefer("\"edge\""), ["edge"]);
+        assert_eq!(prefer("\"direct\", \"edge\""), ["edge", "web"]);
+    }
+
+    #[test]
     fn via_alone_means_the_relay_and_nobody_else() {
         let plans = wanted(&["#"], &["edge"], false);
         assert_eq!(names(&plans), ["edge"]);

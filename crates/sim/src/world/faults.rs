@@ -19,6 +19,8 @@ pub enum Fault {
     Full(usize, u64),
     FailSync(usize),
     Flip(usize),
+    /// It is killed, and never comes back.
+    Retire(usize),
     Clock(usize, i64),
     Nap(usize, u64),
 }
@@ -45,6 +47,7 @@ impl World {
                 self.harm(route.listener);
             }
         }
+        self.maybe(faults.retires, Fault::Retire(0)); // the first node is a publisher
         let rounds = self.random.below(5);
         for _ in 0..rounds {
             let node = self.random.below(self.plan.nodes.len() as u64) as usize;
@@ -104,6 +107,10 @@ impl World {
             }
             Fault::FailSync(node) => self.plan.nodes[node].disk.fail_syncs(1),
             Fault::Flip(node) => self.flip(node),
+            Fault::Retire(node) => {
+                self.plan.nodes[node].retired = true;
+                self.stop(node, Stop::Kill);
+            }
             Fault::Clock(node, by) => self.plan.nodes[node].offset = by,
             Fault::Nap(node, long) => self.plan.nodes[node].naps_until = now + long,
         }

@@ -86,9 +86,7 @@ impl World {
                     self.wake(link, false);
                 }
             }
-            subscriber::Output::Superseded { .. }
-                if !(self.plan.faults.kills || self.plan.faults.power) =>
-            {
+            subscriber::Output::Superseded { .. } if !self.plan.faults.restarts() => {
                 self.ledger.problem(format!("node {node}: {output:?}"));
             }
             subscriber::Output::Superseded { .. } | subscriber::Output::Tip(_) => {}

@@ -13,18 +13,23 @@ use crate::node::{Kind, Lies, Node};
 /// what it reads at once.
 const ABOVE_BOUND: usize = (1 << 20) + 64 * 1_024 + (512 << 10);
 
+/// How long it may take until what archives hold has come, if nobody else says where it begins.
+const PATIENT: u64 = 60_000_000;
+
 const END: Position = Position::new(u64::MAX, u64::MAX);
 
 impl World {
     pub(super) fn look(&mut self) {
         let all = (0..self.plan.nodes.len()).all(|node| {
-            self.plan.nodes[node].up
+            self.plan.nodes[node].up != self.plan.nodes[node].retired
                 && self
                     .keys()
                     .into_iter()
                     .all(|key| !self.served(node, key) || self.arrived(node, key))
         });
-        match (all, self.settled) {
+        // Of who is gone, nobody says when it is over: patience at each of some archives in a row.
+        let waits = self.plan.faults.retires && self.now < self.plan.busy + PATIENT;
+        match (all && !waits, self.settled) {
             (true, None) => self.settled = Some(self.now),
             (false, _) => self.settled = None,
             _ => {}
@@ -66,7 +71,10 @@ impl World {
                     continue;
                 }
                 if listener.key() == Some(key) {
-                    return true;
+                    if !listener.retired {
+                        return true;
+                    }
+                    continue;
                 }
                 let relays = matches!(listener.kind, Kind::Relay { .. });
                 let memory = self.plan.nodes[at].remembers().is_some();
@@ -85,8 +93,7 @@ impl World {
         for at in 0..self.plan.nodes.len() {
             let node = &self.plan.nodes[at];
             let Some(subscriber) = &node.subscriber else { continue };
-            let deaf = self.plan.routes.iter().any(|route| route.dialer == at && route.plain);
-            if deaf && faults.any() {
+            if faults.any() && self.is_deaf(at) {
                 continue; // without MARKs, what is lost at the end of an epoch shows to nobody
             }
             let lied = faults.lies != Lies::Never || plain;
@@ -103,6 +110,18 @@ impl World {
         }
     }
 
+    /// Whether some of what a node hears came over a link without MARKs, here or on its way.
+    fn is_deaf(&self, node: usize) -> bool {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![node]);
+        while let Some(at) = next.pop() {
+            if seen.insert(at) {
+                let routes = self.plan.routes.iter().filter(|route| route.dialer == at);
+                next.extend(routes.map(|route| route.listener));
+            }
+        }
+        self.plan.routes.iter().any(|route| route.plain && seen.contains(&route.dialer))
+    }
+
     fn judge_stream(&mut self, at: usize, key: KeyId, lied: bool) {
         let node = &self.plan.nodes[at];
         let wanted = node.wanted();
@@ -116,9 +135,28 @@ impl World {
             self.ledger
                 .problem(format!("node {at} stands at {position:?} of {key}, not at its end"));
         }
+        self.judge_archives(at, key);
         let upto = if served { END } else { position.unwrap_or_default() };
         let has = self.holder(key);
         self.ledger.check(Judged { node: at, key, wanted: &wanted, upto, lied, lives }, has);
+    }
+
+    /// What an archive holds of a publisher that is gone has come to who hears that archive.
+    fn judge_archives(&mut self, at: usize, key: KeyId) {
+        let gone = |node: &Node| node.key() == Some(key) && node.retired && !node.ailing;
+        let node = &self.plan.nodes[at];
+        let Some(subscriber) = &node.subscriber else { return };
+        if !self.plan.nodes.iter().any(gone) || node.remembers().is_none() {
+            return;
+        }
+        let wanted = node.wanted();
+        let Some(position) = subscriber.position(key) else { return }; // it was to begin now
+        let links = self.plan.routes.iter().filter(|route| route.dialer == at && !route.plain);
+        let archives = links.map(|route| &self.plan.nodes[route.listener]);
+        let sound = archives.filter(|node| node.key().is_none() && !node.ailing);
+        let views: Vec<_> = sound.filter_map(|node| Some(node.store.as_ref()?.view())).collect();
+        let has = |at: Position| views.iter().any(|view| view.has(key, at));
+        self.ledger.check_held(at, key, &wanted, position, has);
     }
 
     pub(super) fn check_memory(&mut self) {

@@ -284,7 +284,7 @@ impl World {
     // ---- nodes ---------------------------------------------------------------------------------
 
     fn start(&mut self, node: usize) {
-        if self.plan.nodes[node].up {
+        if self.plan.nodes[node].up || self.plan.nodes[node].retired {
             return;
         }
         if !self.plan.nodes[node].listed {
@@ -294,7 +294,9 @@ impl World {
         let (wall, reuses) = (self.wall(node), self.plan.knobs.same_epoch);
         let this = &mut self.plan.nodes[node];
         if let Err(error) = this.start(room, queue_bytes, wall, reuses) {
+            this.epochs.doubt(); // what could not be made durable is cut off
             self.note(|| format!("node {node} cannot start: {error}"));
+            self.damaged(node);
             return self.after(100_000, Event::Start(node));
         }
         self.note(|| format!("node {node} starts"));

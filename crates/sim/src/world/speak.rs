@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use selvedge_core::seal::{Commit, ContentType, Draft};
 use selvedge_core::{Position, Wall, author, fanout, subscriber};
+use selvedge_journal::AppendError;
 
 use super::{Event, World};
 use crate::node::{Kind, Lies};
@@ -118,16 +119,22 @@ impl World {
         let life = this.life;
         let written = appended.is_ok();
         if let Err(error) = appended {
+            if matches!(error, AppendError::Lost { .. }) {
+                this.epochs.doubt();
+            }
             self.note(|| format!("node {node} cannot append: {error}"));
             self.damaged(node);
         }
         let durable =
             |step: &Step| matches!(step, Step::Commit { kept: Some(kept), .. } if kept.durable);
         if batch.iter().any(durable) && written {
-            if self.plan.knobs.receipt_before_sync {
+            let early = self.plan.knobs.receipt_before_sync;
+            if early {
                 self.receipts(node, &batch);
             }
-            self.soon(5_000, Event::Sync { node, life, batch, written });
+            // Who has told already is in no hurry.
+            let most = if early { 500_000 } else { 5_000 };
+            self.soon(most, Event::Sync { node, life, batch, written });
         } else {
             self.wrote(node, batch, written);
         }
@@ -138,6 +145,7 @@ impl World {
         let synced = store.sync();
         if let Err(error) = &synced {
             self.note(|| format!("node {node} cannot sync: {error}"));
+            self.plan.nodes[node].epochs.doubt();
             self.damaged(node);
         }
         self.wrote(node, batch, written && synced.is_ok());

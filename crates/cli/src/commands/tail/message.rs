@@ -81,7 +81,7 @@ fn body_as_json(message: &Message) -> Option<Box<RawValue>> {
     }
 }
 
-fn type_name(ctype: ContentType) -> std::borrow::Cow<'static, str> {
+pub fn type_name(ctype: ContentType) -> std::borrow::Cow<'static, str> {
     match ctype.name() {
         Some(name) => name.into(),
         None => format!("{:#06x}", ctype.0).into(),

@@ -1,5 +1,6 @@
 //! `selvedge tail`: verified messages as they come.
 
+mod handle;
 pub mod message;
 mod msgpack;
 
@@ -10,11 +11,12 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use selvedge::directory::Directory;
-use selvedge::{Event, Lost, Message, Name, Pattern, Start, Subscriber};
+use selvedge::{Event, Lost, Message, Name, Pattern, Position, Start, Subscriber};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::exec::Exec;
 use super::{block_on, known_relays, known_services};
 use crate::options::{Common, seconds};
 use crate::output::{self, ReaderGone};
@@ -22,13 +24,13 @@ use crate::{logging, notices, signals};
 use message::Form;
 
 /// Messages are written when no more are at hand, or they have so many bytes.
-const WRITE_BYTES: usize = 64 << 10;
+pub const WRITE_BYTES: usize = 64 << 10;
 
 /// Messages of a named tail that may wait to be written; they are, long before.
 const UNWRITTEN: usize = 100_000;
 
 /// How long a write may take that is under way when the command is told to end.
-const GRACE: Duration = Duration::from_millis(500);
+pub const GRACE: Duration = Duration::from_millis(500);
 
 /// Show verified messages as they come
 ///
@@ -53,14 +55,17 @@ pub struct Args {
     #[arg(long, value_name = "SERVICE")]
     from: Vec<Name>,
     /// Go on where the last tail of this name ended: what was written to standard output does not
-    /// come again, what was said meanwhile does. Kept in the state folder; a name for each pattern
-    #[arg(long, value_name = "NAME")]
+    /// come again, what was said meanwhile does. Kept in the state folder; a name for each pattern.
+    /// With --exec: what was handled; what is not is tried five times more, then put aside
+    #[arg(long, value_name = "NAME", conflicts_with = "keep_going")]
     name: Option<Name>,
     /// Where to begin: now, oldest, a time such as 2026-11-22T08:00:00Z, or so long ago, such as
     /// 2h; a time costs the transfer of all that is held. With --name it counts for a new name only
     /// [default: now]
     #[arg(long, value_name = "WHERE", value_parser = start)]
     start: Option<Start>,
+    #[command(flatten)]
+    exec: Exec,
 }
 
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
@@ -76,10 +81,7 @@ async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let now = watched.directory.borrow().clone();
     known_relays(&now, &args.via)?;
     known_services(&now, &args.from)?;
-    let patterns = match args.patterns.is_empty() {
-        true => vec![Pattern::all()],
-        false => args.patterns.clone(),
-    };
+    let patterns = or_all(&args.patterns);
     tell_who_speaks(&now, &patterns, &args.from);
     let (notices, told) = notices::channel();
     tokio::spawn(notices::tell_each(told, |line| output::say(&line.text)));
@@ -93,6 +95,22 @@ async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         subscriber = subscriber.state(common.state_folder());
     }
 
+    let (deadline, wanted) = (args.timeout.map(|after| Instant::now() + after), args.count);
+    if let Some(handler) = args.exec.handler(&stop) {
+        let handling = handle::Handling {
+            handler,
+            keep_going: args.exec.keep_going,
+            left: wanted.map(NonZeroU64::get),
+            deadline,
+            stop,
+        };
+        let ended = match args.name.is_some() {
+            true => handling.run(subscriber.connect()?).await?,
+            false => handling.each(subscriber.connect()?).await?,
+        };
+        return Ok(code(ended, wanted));
+    }
+
     // On a task of its own, so that a write that nobody takes does not stop us from ending.
     let screen = Screen {
         form: form(common),
@@ -100,7 +118,6 @@ async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         text: Vec::new(),
         unwritten: args.name.is_some().then(Vec::new),
     };
-    let (deadline, wanted) = (args.timeout.map(|after| Instant::now() + after), args.count);
     let mut shown = tokio::spawn(screen.show(subscriber.connect()?, deadline, stop.clone()));
     let end = tokio::select! {
         end = &mut shown => end??,
@@ -110,17 +127,30 @@ async fn tail(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     };
+    Ok(code(end, wanted))
+}
+
+fn code(end: End, wanted: Option<NonZeroU64>) -> ExitCode {
     match (end, wanted) {
         (End::Late { left: Some(left) }, Some(wanted)) => {
             output::say(&format!("{} of {wanted} messages came in time", wanted.get() - left));
-            Ok(ExitCode::FAILURE)
+            ExitCode::FAILURE
         }
-        _ => Ok(ExitCode::SUCCESS),
+        (End::Unhandled, _) => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// These patterns, or all topics if there are none.
+pub fn or_all(patterns: &[Pattern]) -> Vec<Pattern> {
+    match patterns.is_empty() {
+        true => vec![Pattern::all()],
+        false => patterns.to_vec(),
     }
 }
 
 /// Says how many may say what is wanted, and which patterns nobody's topics match.
-fn tell_who_speaks(directory: &Directory, patterns: &[Pattern], from: &[Name]) {
+pub fn tell_who_speaks(directory: &Directory, patterns: &[Pattern], from: &[Name]) {
     let mut speakers = BTreeSet::new();
     for pattern in patterns {
         let who = directory.who_may_say(pattern);
@@ -135,7 +165,7 @@ fn tell_who_speaks(directory: &Directory, patterns: &[Pattern], from: &[Name]) {
     output::say(&format!("{} of {all} services may say what is wanted", speakers.len()));
 }
 
-fn form(common: &Common) -> Form {
+pub fn form(common: &Common) -> Form {
     match io::stdout().is_terminal() && !common.json {
         true => Form::Text { colour: output::colour_wanted() },
         false => Form::Json,
@@ -148,6 +178,8 @@ enum End {
     Done,
     /// The time is up, and so many are missing.
     Late { left: Option<u64> },
+    /// A message was not handled, and that was told.
+    Unhandled,
 }
 
 /// Shows messages.
@@ -216,16 +248,19 @@ impl Screen {
     }
 }
 
-fn tell_lost(lost: &Lost) {
+pub fn tell_lost(lost: &Lost) {
     let Lost { publisher, from, to, reason, .. } = lost;
     let reason = reason.label();
-    output::say(&format!(
-        "lost: {publisher}/{from} up to {publisher}/{to}, not included: {reason}"
-    ));
+    output::say(&lost_words(publisher.as_str(), *from, *to, reason));
+}
+
+/// The words for messages that are lost.
+pub fn lost_words(publisher: &str, from: Position, to: Position, reason: &str) -> String {
+    format!("lost: {publisher}/{from} up to {publisher}/{to}, not included: {reason}")
 }
 
 /// Parses where to begin.
-fn start(text: &str) -> Result<Start, String> {
+pub fn start(text: &str) -> Result<Start, String> {
     let ago = |duration| SystemTime::now().checked_sub(duration);
     match text {
         "now" => Ok(Start::Now),
@@ -238,7 +273,7 @@ fn start(text: &str) -> Result<Start, String> {
     }
 }
 
-async fn at(deadline: Option<Instant>) {
+pub async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
