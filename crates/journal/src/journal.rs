@@ -91,12 +91,14 @@ impl Journal {
             _lock: lock,
         };
         journal.all_is_unsynced();
-        // Not rescued: a full disk would lose what was durable long ago.
-        if let Some(segment) = &mut journal.segment {
-            let file = segment.path.clone();
-            segment.sync().map_err(|source| OpenError::Io { file, source })?;
-            journal.unsynced.clear();
-        }
+        journal.make_durable(true).map_err(|error| match error {
+            AppendError::Write { file, source } | AppendError::Lost { file, source, .. } => {
+                OpenError::Io { file, source }
+            }
+            AppendError::Bad(bad) => {
+                OpenError::Io { file: folder.to_owned(), source: io::Error::other(bad) }
+            }
+        })?;
         Ok(journal)
     }
 
@@ -136,10 +138,14 @@ impl Journal {
     /// Makes everything appended so far durable. If fdatasync fails, what was not durable is
     /// written again into a new segment, and that made durable.
     pub fn sync(&mut self) -> Result<(), AppendError> {
+        self.make_durable(false)
+    }
+
+    fn make_durable(&mut self, opened: bool) -> Result<(), AppendError> {
         let Some(mut segment) = self.segment.take() else { return Ok(()) };
         match segment.sync() {
             Ok(()) => self.unsynced.clear(),
-            Err(source) => segment = self.rescue(segment, source)?,
+            Err(source) => segment = self.rescue(segment, source, opened)?,
         }
         self.segment = Some(segment);
         Ok(())
@@ -182,7 +188,7 @@ impl Journal {
     pub fn close(mut self) -> Result<(), AppendError> {
         let Some(mut segment) = self.segment.take() else { return Ok(()) };
         let Err(source) = segment.finish() else { return Ok(()) };
-        let mut segment = self.rescue(segment, source)?;
+        let mut segment = self.rescue(segment, source, false)?;
         let file = segment.path.clone();
         segment.finish().map_err(|source| AppendError::Write { file, source })
     }
@@ -218,7 +224,7 @@ impl Journal {
         }
         match segment.finish() {
             Ok(()) => self.unsynced.clear(),
-            Err(source) => return self.rescue(segment, source),
+            Err(source) => return self.rescue(segment, source, false),
         }
         self.previous = (segment.header.number, segment.end);
         let mut index = write(&self.index);

@@ -21,15 +21,21 @@ type Moved = (u64, Span, u64);
 
 impl Journal {
     /// Writes what the old segment holds and is not durable into a new one, which is made durable
-    /// and returned; or it is not held any more.
+    /// and returned; or it is not held any more. When a journal is `opened`, that would take along
+    /// what was durable long ago: then nothing is touched.
     pub(crate) fn rescue(
         &mut self,
         mut old: Segment,
         source: io::Error,
+        opened: bool,
     ) -> Result<Segment, AppendError> {
         let (number, synced) = (old.header.number, old.synced);
-        self.previous = (number, synced);
+        let previous = std::mem::replace(&mut self.previous, (number, synced));
         let rewritten = self.rewrite(&old);
+        if opened && rewritten.is_none() {
+            self.previous = previous;
+            return Err(AppendError::Write { file: old.path.clone(), source });
+        }
         let mut index = write(&self.index);
         let lost = index.take_back(number, synced, &self.unsynced);
         self.unsynced.clear();

@@ -61,6 +61,9 @@ impl Offers {
         for (peer, offered) in self.syncing.pop_front().unwrap_or_default() {
             let Offered { key, from, upto } = offered;
             let kept = written && journal.holds(key, from, upto);
+            if !kept {
+                tracing::warn!("{key} {from} to {upto} was offered and is not in the journal");
+            }
             let flags = if kept { Mark::JOURNALED } else { Mark::REFUSED };
             outlet.answer(peer, &Mark { key, from, upto, flags });
         }

@@ -1,4 +1,7 @@
-//! One connection to a relay: ask how far it is, offer what follows, take its answers.
+//! One connection to a relay: offer what is not confirmed, take its answers.
+//!
+//! What the relay may have from before is offered again: it knows how far it is in the stream, but
+//! only the answer to an offer says that it has kept it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,7 +12,7 @@ use selvedge_core::Position;
 use selvedge_core::directory::Endpoint;
 use selvedge_core::limits::HANDSHAKE;
 use selvedge_core::seal::Commit;
-use selvedge_core::wire::{self, Ask, Connection, Event, Fault, Limits, Mark, Role};
+use selvedge_core::wire::{self, Connection, Event, Fault, Limits, Mark, Role};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Route;
@@ -60,10 +63,6 @@ struct Link<'a> {
     events: Vec<Event>,
     /// The next number to offer.
     next: Position,
-    /// Whether the relay has said how far it is.
-    begun: bool,
-    /// It has everything below, and that is on its disk once it answers anything else.
-    claimed: Option<Position>,
     /// The commit number of the tip that was offered last.
     tip: Option<u64>,
     offered: VecDeque<Offered>,
@@ -82,8 +81,6 @@ impl Route {
                 buffer: ReadBuffer::default(),
                 events: Vec::new(),
                 next,
-                begun: false,
-                claimed: None,
                 tip: None,
                 offered: VecDeque::new(),
                 bytes: 0,
@@ -122,16 +119,11 @@ impl Link<'_> {
 
     /// Until something ends it.
     async fn run(&mut self) -> Result<(), Ended> {
-        // It answers in order: with how far it is, if it knows the stream at all, and then PONG.
-        let beyond = Position::new(u64::MAX, u64::MAX);
-        let ask = Ask { key: self.route.key, from: beyond }.encode();
-        self.stream.write_all(ask).await?;
-        self.stream.write_all(wire::ping(0, &[])).await?;
         self.offer_tip().await?;
         let mut silent = Instant::now() + ANSWER;
         loop {
             self.offer_next().await?;
-            let waits = !self.begun || !self.offered.is_empty();
+            let waits = !self.offered.is_empty();
             tokio::select! {
                 read = self.buffer.fill(&self.stream) => {
                     if read? == 0 {
@@ -166,15 +158,14 @@ impl Link<'_> {
     /// Offers what follows, as far as the window is open.
     async fn offer_next(&mut self) -> Result<(), Ended> {
         let upto = self.route.head.borrow().upto;
-        while self.begun && self.next < upto && self.bytes < WINDOW {
+        while self.next < upto && self.bytes < WINDOW {
             let (commits, read) = self.route.source.read(self.route.key, self.next, upto);
             self.next = read;
             for commit in &commits {
                 self.offer(commit, Some(commit.header.end())).await?;
             }
         }
-        let open = self.bytes > 0 || self.claimed.is_some();
-        if self.begun && self.next >= upto && !open {
+        if self.next >= upto && self.bytes == 0 {
             self.route.confirm(upto); // what lies between will never be said
         }
         Ok(())
@@ -203,14 +194,10 @@ impl Link<'_> {
                 Event::Mark(mark) if mark.flags & Mark::JOURNALED != 0 => {
                     let Some(offered) = self.offered.pop_front() else { continue };
                     self.bytes -= offered.bytes;
-                    let confirmed = self.claimed.take().into_iter().chain(offered.confirms);
-                    confirmed.for_each(|upto| self.route.confirm(upto));
+                    if let Some(upto) = offered.confirms {
+                        self.route.confirm(upto);
+                    }
                 }
-                Event::Mark(mark) if mark.key == self.route.key && !self.begun => {
-                    self.next = self.next.max(mark.upto);
-                    self.claimed = Some(mark.upto.min(self.route.head.borrow().upto));
-                }
-                Event::Pong => self.begun = true,
                 Event::Ping(context) => self.stream.write_all(wire::pong(&context)).await?,
                 _ => {}
             }

@@ -249,6 +249,10 @@ impl Inlet {
             Err(refused) => return Err(refused.why),
         };
         let is_tip = trusted.packet().is_tip();
+        let before = self.machine.position(header.key).is_some_and(|at| at >= header.end());
+        if before && !is_tip {
+            return Ok(offered); // of an earlier run, and offered again
+        }
         let publisher = trusted.publisher().clone();
         // It is offered by who said it: its age does not matter.
         self.begin_at(header.key, &publisher, Start::Oldest, out);

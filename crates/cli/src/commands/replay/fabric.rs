@@ -1,8 +1,8 @@
 //! From the fabric: publishers' journals, and relays'.
 //!
-//! A stream is through when it has come as far as its publisher went when he first had told all he
-//! holds, or else all relays that bring it; or past the end of the range. One that does not move
-//! for so long as one may wait is given up and named.
+//! A stream is through when it has come as far as its publisher went when he first had told all
+//! that he holds, or else all relays that bring it; or past the end of the range. One that does not
+//! move for so long as one may wait is given up and named.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
