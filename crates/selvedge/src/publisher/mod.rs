@@ -428,7 +428,7 @@ impl Receipt {
         let (seq, mut sent) = (self.seq, self.shared.sent.clone());
         async move {
             let sent = sent.wait_for(|sent| sent.next > seq).await.map_err(|_| NotSent::Closed)?;
-            match sent.failed.iter().any(|numbers| numbers.contains(&seq)) {
+            match sent.has_failed(seq) {
                 true => Err(NotSent::NotKept),
                 false => Ok(()),
             }

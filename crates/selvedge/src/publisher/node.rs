@@ -23,13 +23,35 @@ pub struct Sent {
     /// The number after the last one that arrived where it is sent, or failed.
     pub next: u64,
     /// Numbers that the journal did not take, the newest [`FAILED`] ranges.
-    pub failed: Arc<Vec<Range<u64>>>,
+    failed: Arc<Vec<Range<u64>>>,
+    /// Numbers below may have failed, too.
+    forgotten: u64,
     /// How many numbers that were in all.
     pub unkept: u64,
 }
 
 /// Ranges of failed numbers that are remembered: a receipt is asked about soon.
 const FAILED: usize = 1_024;
+
+impl Sent {
+    /// Whether this number failed, or nobody knows any more that it did not.
+    pub fn has_failed(&self, number: u64) -> bool {
+        number < self.forgotten || self.failed.iter().any(|numbers| numbers.contains(&number))
+    }
+
+    fn fail(&mut self, failed: Vec<Range<u64>>) {
+        self.unkept += failed.iter().map(|numbers| numbers.end - numbers.start).sum::<u64>();
+        let known = Arc::make_mut(&mut self.failed);
+        for numbers in failed {
+            match known.last_mut().filter(|last| last.end == numbers.start) {
+                Some(last) => last.end = numbers.end,
+                None => known.push(numbers),
+            }
+        }
+        let mut old = known.drain(..known.len().saturating_sub(FAILED));
+        self.forgotten = old.next_back().map_or(self.forgotten, |numbers| numbers.end);
+    }
+}
 
 /// What the application asks of the task.
 #[derive(Debug)]
@@ -147,11 +169,7 @@ impl Node {
         let next = self.way.arrived(self.voice.sent().seq);
         self.sent.send_if_modified(|sent| {
             if !failed.is_empty() {
-                sent.unkept +=
-                    failed.iter().map(|numbers| numbers.end - numbers.start).sum::<u64>();
-                let known = Arc::make_mut(&mut sent.failed);
-                known.extend(failed);
-                known.drain(..known.len().saturating_sub(FAILED));
+                sent.fail(failed);
             }
             std::mem::replace(&mut sent.next, next) != next
         });
@@ -239,5 +257,23 @@ async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_is_forgotten_is_no_receipt() {
+        let one = |number: u64| std::iter::once(number..number + 1).collect();
+        let mut sent = Sent::default();
+        (0..10_000).for_each(|number| sent.fail(one(number)));
+        assert!(sent.has_failed(0) && !sent.has_failed(10_000), "one range");
+        assert_eq!(sent.forgotten, 0);
+        (5_001..10_000).for_each(|half| sent.fail(one(2 * half)));
+        assert!(sent.has_failed(0), "long ago");
+        assert!(sent.has_failed(19_998) && !sent.has_failed(19_997));
+        assert_eq!((sent.unkept, sent.failed.len()), (14_999, FAILED));
     }
 }
