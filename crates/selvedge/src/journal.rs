@@ -11,6 +11,7 @@ use std::sync::mpsc as orders;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use selvedge_core::author;
 use selvedge_core::directory::{Journal as Configured, Retain};
 use selvedge_core::fanout::{Answer, PeerId, Stored};
 use selvedge_core::limits::REPLAY_BYTES;
@@ -196,26 +197,11 @@ impl Journal {
         Held { ends, intact: self.intact }
     }
 
-    /// Numbers that a publisher's own journal should hold and does not: what lies between what it
-    /// holds, and what is missing at the end of an epoch.
+    /// Numbers that a publisher's own journal should hold and does not.
     pub fn voids(&self, key: KeyId, earlier: &[EpochEnd]) -> Vec<Void> {
-        let held = self.reader.held(key.0);
-        let Some((oldest, _)) = held.first() else { return Vec::new() };
-        let mut reached = BTreeMap::from([(oldest.epoch, oldest.seq)]);
-        let mut voids = Vec::new();
-        for (from, upto) in &held {
-            let at = reached.insert(upto.epoch, upto.seq).unwrap_or_default();
-            if at < from.seq {
-                voids.push(Void { epoch: from.epoch, from: at, to: from.seq });
-            }
-        }
-        for end in earlier.iter().rev().filter(|end| end.epoch >= oldest.epoch) {
-            let at = reached.get(&end.epoch).copied().unwrap_or_default();
-            if at < end.end {
-                voids.push(Void { epoch: end.epoch, from: at, to: end.end });
-            }
-        }
-        voids
+        let held = self.reader.held(key.0).into_iter();
+        let held: Vec<_> = held.map(|(from, upto)| (position(from), position(upto))).collect();
+        author::voids(&held, earlier)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use selvedge_core::author;
 use selvedge_core::fanout::{Answer, PeerId, Stored};
 use selvedge_core::limits::REPLAY_BYTES;
 use selvedge_core::seal::{Commit, EpochEnd, Void};
@@ -144,23 +145,7 @@ impl Store {
 
     /// Numbers that a publisher's own journal should hold and does not.
     pub fn voids(&self, key: KeyId, earlier: &[EpochEnd]) -> Vec<Void> {
-        let held = self.held(key);
-        let Some((oldest, _)) = held.first() else { return Vec::new() };
-        let mut reached = BTreeMap::from([(oldest.epoch, oldest.seq)]);
-        let mut voids = Vec::new();
-        for (from, upto) in &held {
-            let at = reached.insert(upto.epoch, upto.seq).unwrap_or_default();
-            if at < from.seq {
-                voids.push(Void { epoch: from.epoch, from: at, to: from.seq });
-            }
-        }
-        for end in earlier.iter().rev().filter(|end| end.epoch >= oldest.epoch) {
-            let at = reached.get(&end.epoch).copied().unwrap_or_default();
-            if at < end.end {
-                voids.push(Void { epoch: end.epoch, from: at, to: end.end });
-            }
-        }
-        voids
+        author::voids(&self.held(key), earlier)
     }
 }
 

@@ -6,6 +6,9 @@
 mod grouping;
 mod pacing;
 mod topics;
+mod voids;
+
+pub use voids::voids;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
