@@ -6,8 +6,8 @@
 //! [`Publisher`] says, [`Subscriber`] hears, [`directory::watch()`] follows the file. [`Outlet`]
 //! and [`Inlet`] are what both are made of; a relay has one of each.
 //!
-//! Not promised: total order between publishers, exactly-once processing, and (not yet) messages
-//! that were said while a subscriber was away.
+//! Not promised: total order between publishers, exactly-once processing, and history whose only
+//! copy is gone.
 
 mod clock;
 mod counters;
