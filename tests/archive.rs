@@ -67,6 +67,69 @@ async fn a_new_subscriber_gets_the_whole_history_from_an_archive_alone() {
     all(&mut hearing, 0..300).await;
 }
 
+/// What a subscriber hears that begins with the oldest the relay has.
+fn archived(fabric: &Fabric, name: &str) -> Hearing {
+    let builder = Subscriber::to(fabric.relays_only())
+        .name(name.parse().unwrap())
+        .state(fabric.folder.path().join(name))
+        .start(Start::Oldest);
+    Hearing::new(builder.via("edge".parse().unwrap()))
+}
+
+#[tokio::test]
+async fn a_restarted_archive_serves_all_epochs_of_a_dead_publisher() {
+    let mut fabric = Fabric::new(&["web"]);
+    fabric.add_relay("edge", KEPT);
+    let relay = fabric.relay("edge", &[]);
+    let mut first = archived(&fabric, "first");
+    let mut away = archived(&fabric, "away");
+    for round in 0..3 {
+        let publisher = fabric.publisher("web");
+        fabric::heard(&publisher, "web.a").await;
+        say(&publisher, "web.a", round * 100..round * 100 + 100).await;
+        soon("a close", publisher.close(LIMIT)).await.unwrap();
+        all(&mut first, round * 100..round * 100 + 100).await;
+        if round == 0 {
+            all(&mut away, 0..100).await;
+        }
+    }
+    drop((first, away));
+    relay.kill().await;
+    let _relay = fabric.relay("edge", &[]);
+    let mut new = archived(&fabric, "new");
+    all(&mut new, 0..300).await;
+    // Its last one was not asked beyond before: it comes again.
+    let mut back = archived(&fabric, "away");
+    all(&mut back, 99..300).await;
+    assert_eq!((new.count("lost_ranges"), back.count("lost_ranges")), (0, 0));
+}
+
+#[tokio::test]
+async fn however_often_a_publisher_restarts_nothing_is_lost_to_who_was_away() {
+    let mut fabric = Fabric::new(&["web"]);
+    fabric.keep_journal("web");
+    fabric.add_relay("edge", KEPT);
+    for round in 0..20 {
+        let publisher = fabric.publisher("web");
+        say(&publisher, "web.a", round * 2..round * 2 + 2).await;
+        soon("a close", publisher.close(LIMIT)).await.unwrap();
+    }
+    let publisher = fabric.publisher("web");
+    let mut direct = oldest(&fabric, &[]);
+    all(&mut direct, 0..40).await;
+    // The relay hears it all at once; then its disk is all there is.
+    let relay = fabric.relay("edge", &[]);
+    let mut relayed = archived(&fabric, "relayed");
+    all(&mut relayed, 0..40).await;
+    drop(publisher);
+    relay.kill().await;
+    let _relay = fabric.relay("edge", &[]);
+    let mut new = archived(&fabric, "new");
+    all(&mut new, 0..40).await;
+    let heard = [direct, relayed, new];
+    assert!(heard.iter().all(|hearing| hearing.count("lost_ranges") == 0));
+}
+
 #[tokio::test]
 async fn a_publisher_with_a_journal_fills_what_a_relay_missed() {
     let mut fabric = Fabric::new(&["web"]);

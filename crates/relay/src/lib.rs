@@ -203,6 +203,11 @@ impl Node {
                 *since = lost.to.max(*since);
                 self.step(Step::Gone { key: lost.key, upto: lost.to });
             }
+            Output::Evidence { key, at, tip } => {
+                self.since.insert(key, at);
+                let speaker = self.speaker(key, tip.publisher());
+                self.step(Step::Note { at, tip: tip.to_commit(), speaker });
+            }
             Output::Ask { .. } | Output::Superseded { .. } => {} // done, and told as a notice
         }
     }

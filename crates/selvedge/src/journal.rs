@@ -59,8 +59,29 @@ pub enum Step {
         /// The next number that may come.
         upto: Position,
     },
+    /// A tip that tells something of what is before `at`, and is kept there. See
+    /// [`selvedge_core::fanout::Input::Evidence`].
+    Note {
+        /// Where in its stream.
+        at: Position,
+        /// The tip.
+        tip: Commit,
+        /// Who said it: [`speaker`].
+        speaker: Bytes,
+    },
     /// All steps before are to be on the disk when this is given back.
     Sync,
+}
+
+impl Step {
+    /// Whether it, and all before it, is to be on the disk when it is given back.
+    fn syncs(&self) -> bool {
+        match self {
+            Step::Sync => true,
+            Step::Commit { kept, .. } => kept.as_ref().is_some_and(|kept| kept.durable),
+            _ => false,
+        }
+    }
 }
 
 /// How a commit is kept.
@@ -217,7 +238,9 @@ impl Drop for Journal {
 
 fn cost(step: &Step) -> usize {
     match step {
-        Step::Commit { commit, .. } => commit.packets.iter().map(|packet| packet.len()).sum(),
+        Step::Commit { commit, .. } | Step::Note { tip: commit, .. } => {
+            commit.packets.iter().map(|packet| packet.len()).sum()
+        }
         Step::Passed { .. } | Step::Gone { .. } | Step::Sync => 0,
     }
 }
@@ -254,29 +277,29 @@ fn write(mut writer: Writer, steps: &orders::Receiver<Step>, done: &mpsc::Unboun
 
 /// Appends what is to be kept of a batch, in one write, and syncs it if anything asks for that.
 fn append(writer: &mut Writer, batch: &[Step]) -> Result<(), AppendError> {
-    let kept: Vec<(&Commit, &Kept, Vec<Bytes>)> = batch
-        .iter()
-        .filter_map(|step| match step {
-            Step::Commit { commit, kept: Some(kept) } => Some((commit, kept, commit.to_record())),
-            _ => None,
-        })
-        .collect();
+    let kept = batch.iter().filter_map(|step| match step {
+        Step::Commit { commit, kept: Some(kept) } => {
+            Some((commit, kept.from, commit.header.end(), &kept.speaker))
+        }
+        Step::Note { at, tip, speaker } => Some((tip, *at, *at, speaker)),
+        _ => None,
+    });
+    let kept: Vec<_> = kept.map(|kept| (kept, kept.0.to_record())).collect();
     let records: Vec<Record<'_>> = kept
         .iter()
-        .map(|(commit, kept, body)| Record {
+        .map(|((commit, from, upto, preamble), body)| Record {
             stream: commit.header.key.0,
-            from: place(kept.from),
-            upto: place(commit.header.end()),
+            from: place(*from),
+            upto: place(*upto),
             time_us: commit.header.time.0,
-            preamble: &kept.speaker,
+            preamble,
             body,
         })
         .collect();
     if !records.is_empty() {
         writer.append(&records)?;
     }
-    let sync = batch.iter().any(|step| matches!(step, Step::Sync));
-    match sync || kept.iter().any(|(_, kept, _)| kept.durable) {
+    match batch.iter().any(Step::syncs) {
         true => writer.sync(),
         false => Ok(()),
     }

@@ -466,7 +466,7 @@ impl Inlet {
                     self.counters.lost(lost.reason);
                     moved.push(lost.key);
                 }
-                Output::Tip(_) => {}
+                Output::Tip(_) | Output::Evidence { .. } => {}
                 Output::Ask { link: id, ask } => {
                     let link = self.links.values().find(|link| link.current == Some(*id));
                     if let Some(link) = link {
