@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use selvedge_core::author;
+use selvedge_core::epochs::Held;
 use selvedge_core::fanout::{Answer, PeerId, Stored};
 use selvedge_core::limits::REPLAY_BYTES;
 use selvedge_core::seal::{Commit, EpochEnd, Void};
@@ -13,8 +14,6 @@ use selvedge_journal::disk::Sim;
 use selvedge_journal::{
     AppendError, Damage, Journal, OpenError, Options, Owner, Place, Reader, Record,
 };
-
-use crate::epochs::Ends;
 
 /// Where it lies.
 pub const FOLDER: &str = "/journal";
@@ -137,9 +136,10 @@ impl Store {
         streams.map(|stream| (KeyId(stream.stream), position(stream.end))).collect()
     }
 
-    /// How far it goes in each epoch of a stream.
-    pub fn epochs(&self, key: KeyId) -> Ends {
-        self.held(key).into_iter().map(|(_, upto)| (upto.epoch, upto.seq)).collect()
+    /// What it tells of the epochs of a stream.
+    pub fn epochs(&self, key: KeyId) -> Held {
+        let ends = self.held(key).into_iter().map(|(_, upto)| (upto.epoch, upto.seq)).collect();
+        Held { ends, intact: self.is_sound() }
     }
 
     /// Numbers that a publisher's own journal should hold and does not.

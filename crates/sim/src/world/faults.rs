@@ -78,8 +78,8 @@ impl World {
         }
     }
 
-    /// Archives start again after a publisher of several epochs is gone: all that they know of it is
-    /// on their disks.
+    /// Archives start again after a publisher of several epochs is gone: all that they know of it
+    /// is on their disks.
     fn schedule_a_late_look(&mut self) {
         for _ in 0..self.random.below(4) {
             let at = self.random.below(self.plan.busy);
