@@ -179,3 +179,37 @@ async fn one_of_two_relays_is_enough_and_two_double_nothing() {
     }
     assert_eq!(hearing.count("lost_ranges"), 0);
 }
+
+#[tokio::test]
+async fn what_a_full_disk_refused_is_asked_for_again() {
+    let mut fabric = Fabric::journaled(&["web"]);
+    fabric.add_relay("edge", "journal = true\nretain = { bytes = \"8MiB\" }"); // segments of 1 MiB
+    let _relay = fabric.relay("edge", &[]);
+    let publisher = fabric.publisher("web");
+    let mut live = archived(&fabric, "live");
+    let (topic, padding) = ("web.a".parse::<selvedge::Topic>().unwrap(), "x".repeat(50_000));
+    let mut next = 0..;
+    let mut say = |count: usize| {
+        for number in next.by_ref().take(count) {
+            publisher.publish(topic.clone(), &(number, &padding)).unwrap();
+        }
+    };
+    say(5);
+    for _ in 0..5 {
+        live.message().await;
+    }
+    // Where no new segment can be made, the disk is as good as full.
+    let (journal, away) = (fabric.folder.path().join("edge/edge.journal"), fabric.folder.path());
+    std::fs::rename(&journal, away.join("away")).unwrap();
+    say(50);
+    for _ in 0..50 {
+        live.message().await; // all the same
+    }
+    std::fs::rename(away.join("away"), &journal).unwrap();
+    say(5);
+    let mut new = archived(&fabric, "new");
+    for expected in 0..60u64 {
+        let (number, _) = new.message().await.decode::<(u64, String)>().unwrap();
+        assert_eq!(number, expected);
+    }
+}

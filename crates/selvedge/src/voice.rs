@@ -267,7 +267,7 @@ impl Voice {
         }
         let mut failed = Vec::new();
         for Done { step, written } in done {
-            let Step::Commit { commit, kept } = &step else { continue }; // a note, and its tip comes
+            let Step::Commit { commit, kept } = &step else { continue }; // a note: its tip comes
             let header = commit.header;
             self.sent = header.end();
             if kept.is_some() && written.is_err() {

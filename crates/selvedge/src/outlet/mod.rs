@@ -114,7 +114,7 @@ impl Outlet {
             Step::Passed { key, upto } => self.passed(*key, *upto),
             Step::Gone { key, upto } => self.gone(*key, *upto),
             Step::Note { tip, .. } => self.handle(fanout::Input::Evidence(tip)),
-            Step::Sync => {}
+            Step::Again { .. } | Step::Sync => {}
         }
     }
 
