@@ -73,8 +73,11 @@ impl Sealing {
 
     /// Commit number `commit` as a link reads it.
     pub fn read(&self, commit: u64) -> BytesMut {
-        let packets = self.seal(self.unsealed(commit)).packets;
-        packets.iter().flat_map(|packet| &packet.wire).flatten().copied().collect()
+        let mut read = BytesMut::new();
+        for packet in self.seal(self.unsealed(commit)).packets {
+            packet.wire.iter().for_each(|bytes| read.extend_from_slice(bytes));
+        }
+        read
     }
 }
 
