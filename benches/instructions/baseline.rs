@@ -7,9 +7,13 @@ use std::{env, fmt, fs};
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// Percent by which a count may differ. Two runs differ by a tenth of one, for a heartbeat falls
-/// into one of them; a change elsewhere may move the compiler's mind about what to inline.
+/// Percent by which a count may differ. Two runs of one build differ by a tenth of one, for a
+/// heartbeat falls into one of them.
 const TOLERANCE: f64 = 3.0;
+
+/// Instructions by which it may differ in any case: a change elsewhere may move the compiler's mind
+/// about one loop, or the heap's about one block. To copy or count a body anew takes more.
+const SLACK: f64 = 8.0;
 
 /// The same with another compiler, valgrind or C library than the baseline's, which inline and
 /// copy in other ways.
@@ -95,11 +99,12 @@ impl Baseline {
 
 /// Judges a count against a stored one.
 pub fn judge(before: Option<f64>, after: f64, tolerance: f64) -> Verdict {
-    match before.map(|before| percent(before, after)) {
-        None => Verdict::New,
-        Some(change) if change > tolerance => Verdict::Worse,
-        Some(change) if change < -tolerance => Verdict::Better,
-        Some(_) => Verdict::Same,
+    let Some(before) = before else { return Verdict::New };
+    let may = (before * tolerance / 100.0).max(SLACK);
+    match after - before {
+        more if more > may => Verdict::Worse,
+        less if less < -may => Verdict::Better,
+        _ => Verdict::Same,
     }
 }
 

@@ -23,11 +23,11 @@ pub struct Case {
     run: fn(Shape, u64) -> Result<()>,
 }
 
-/// What a publisher packs at a quarter of a million messages a second.
+/// What a publisher signs together at 256,000 messages a second.
 const USUAL: Shape = Shape { messages: 64, topics: 1 };
-/// The most, spread over many packets.
+/// The most that is signed together, of many topics.
 const SPREAD: Shape = Shape { messages: 512, topics: 64 };
-/// The most, in one.
+/// The same of one.
 const FULL: Shape = Shape { messages: 512, topics: 1 };
 
 /// All of them.

@@ -143,7 +143,7 @@ fn compare(
     if baseline.tools != *tools {
         writeln!(out, "the baseline was counted with {}: more may pass", baseline.tools)?;
     }
-    writeln!(out, "instructions a message, without SHA-256's and Ed25519's; ± {tolerance} % pass")?;
+    writeln!(out, "instructions a message, without SHA-256 and Ed25519; ± {tolerance} % pass")?;
     writeln!(out, "{:32}{:>10}{:>10}{:>10}", "case", "before", "now", "change")?;
     let (mut worse, mut better) = (false, false);
     for (name, now) in counts {

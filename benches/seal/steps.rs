@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 use bytes::{Bytes, BytesMut};
+use selvedge_core::author::{self, Author, Input, Output};
 use selvedge_core::directory::Directory;
+use selvedge_core::limits::BODIES;
 use selvedge_core::open::{self, Budget, Cache, CommitId, Trusted};
-use selvedge_core::seal::{
-    Commit, ContentType, Draft, Group, Header, Identity, Packet, SecretKey, Unsealed,
-};
+use selvedge_core::seal::{Commit, ContentType, Draft, Identity, Packet, SecretKey, Unsealed};
 use selvedge_core::topic::Topic;
 use selvedge_core::wire::{self, Connection, Event, Frames, Limits, Role};
-use selvedge_core::{Time, Wall};
+use selvedge_core::{Now, Time, Wall};
 
 /// Bytes of a body.
 pub const BODY: usize = 256;
@@ -33,17 +33,17 @@ impl fmt::Display for Shape {
 
 /// Makes commits of one shape.
 pub struct Sealing {
-    shape: Shape,
     identity: Identity,
-    groups: Vec<Group>,
+    /// One of them; the others have the same messages.
+    commit: Unsealed,
 }
 
 impl Sealing {
     pub fn new(shape: Shape) -> Result<Sealing> {
         let key = SecretKey::from_seed(&[7; 32]);
         let identity = Identity { fabric: "bench".parse()?, publisher: "bench".parse()?, key };
-        let groups = (0..shape.topics).map(|at| group(shape, at)).collect::<Result<_>>()?;
-        Ok(Sealing { shape, identity, groups })
+        let commit = commit(shape, &identity)?;
+        Ok(Sealing { identity, commit })
     }
 
     /// Who verifies these commits.
@@ -60,10 +60,10 @@ impl Sealing {
 
     /// Commit number `commit` before it is sealed.
     pub fn unsealed(&self, commit: u64) -> Unsealed {
-        let Shape { messages: n, topics: m } = self.shape;
-        let (key, first, time) = (self.identity.key_id(), commit * u64::from(n), Wall(1));
-        let header = Header { key, epoch: 1, commit, first, time, n, m };
-        Unsealed { header, groups: self.groups.clone() }
+        let mut header = self.commit.header;
+        header.first += commit * u64::from(header.n);
+        header.commit += commit;
+        Unsealed { header, groups: self.commit.groups.clone() }
     }
 
     /// Hashes, signs, and encodes for the wire.
@@ -81,19 +81,34 @@ impl Sealing {
     }
 }
 
-/// Topic number `at`: the topics of a commit take turns.
-fn group(shape: Shape, at: u16) -> Result<Group> {
-    let topic: Topic = format!("org.example.bench.inventory.item{at}").parse()?;
-    let draft = |off: u16| Draft {
+/// What an author makes of the messages; the topics take turns.
+fn commit(shape: Shape, identity: &Identity) -> Result<Unsealed> {
+    let mut author = Author::new(author::Config {
+        key: identity.key_id(),
+        publisher: identity.publisher.clone(),
+        epoch: 1,
+        earlier: Vec::new(),
+        oldest: None,
+        voids: Vec::new(),
+        pack: BODIES,
+        jitter: 0,
+    });
+    let topics = (0..shape.topics).map(|at| format!("org.example.bench.item{at}").parse());
+    let topics = topics.collect::<Result<Vec<Topic>, _>>()?;
+    let turns = topics.iter().cycle().take(shape.messages.into());
+    let drafts = turns.enumerate().map(|(at, topic)| Draft {
         topic: topic.clone(),
         ctype: ContentType::BYTES,
         time: Wall(1),
         extension: Bytes::new(),
-        body: Bytes::from(vec![off as u8; BODY]),
-    };
-    let numbers = (at..shape.messages).step_by(shape.topics.into());
-    let messages = numbers.map(|off| (off, draft(off))).collect();
-    Ok(Group { topic, tseq: 1, messages })
+        body: Bytes::from(vec![at as u8; BODY]),
+    });
+    let (now, mut out) = (Now { time: Time(0), wall: Wall(1) }, Vec::new());
+    author.handle(now, Input::Drafts(drafts.collect()), &mut out);
+    match out.swap_remove(0) {
+        Output::Seal(unsealed) if unsealed.header.n == shape.messages => Ok(unsealed),
+        other => Err(anyhow!("not one commit of all: {other:?}")),
+    }
 }
 
 /// A subscriber's side of a connection on which both have shaken hands.
