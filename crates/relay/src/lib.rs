@@ -25,7 +25,7 @@ use selvedge::{Inlet, KeyId, LinkCounters, Listener, Name, Notices, Outlet, Patt
 use selvedge::{PeerCounters, Position, StartError, Topic, Voice, inlet, journal, state};
 use selvedge_core::author::Input;
 use selvedge_core::fanout::{self, PeerId};
-use selvedge_core::limits::BODY_BYTES_HARD;
+use selvedge_core::limits::{BODY_BYTES_HARD, HOLD_BYTES};
 use selvedge_core::open::Refusal;
 use selvedge_core::seal::{Header, Packet, SecretKey};
 use selvedge_core::subscriber::{Delivery, LinkId, Output};
@@ -54,6 +54,11 @@ pub struct Config {
     pub via: Vec<Name>,
     /// Bounds of the queues for peers.
     pub queues: fanout::Config,
+    /// Whether to hear nobody while 4 MiB wait for peers. Publishers are then held up at the pace
+    /// of the slowest peer, instead of that peer missing messages: between batch jobs that hold,
+    /// too. One that hangs holds up all for ten seconds, and is cut off then. A relay with a
+    /// journal needs none of this.
+    pub hold: bool,
     /// Told what happens to links.
     pub notices: Notices,
 }
@@ -68,6 +73,7 @@ impl Config {
             listener: None,
             via: Vec::new(),
             queues: fanout::Config::default(),
+            hold: false,
             notices: Notices::default(),
         }
     }
@@ -94,6 +100,8 @@ pub struct Node {
     /// Where what the journal holds of each stream ends, and what is to follow begins.
     since: BTreeMap<KeyId, Position>,
     offers: Offers,
+    /// Bytes waiting for peers beyond which nobody is heard.
+    most_queued: usize,
     directory: watch::Receiver<Arc<Directory>>,
 }
 
@@ -121,7 +129,7 @@ impl Node {
         config: Config,
     ) -> Result<Node, StartError> {
         let now = directory.borrow_and_update().clone();
-        let Config { name, key, state, listener, via, queues, notices } = config;
+        let Config { name, key, state, listener, via, queues, hold, notices } = config;
         let (voice, listener) = Voice::relay(&now, &name, key, &state, listener)?;
         let carries = carried(&now, &name);
         let journal = kept(&now, &name, &voice, &state)?;
@@ -142,7 +150,19 @@ impl Node {
         since.iter().for_each(|(key, end)| outlet.passed(*key, *end));
         let inlet = Inlet::new(directory.clone(), options);
         let offers = Offers::default();
-        Ok(Node { name, carries, voice, inlet, outlet, journal, since, offers, directory })
+        let most_queued = if hold { HOLD_BYTES } else { usize::MAX };
+        Ok(Node {
+            name,
+            carries,
+            voice,
+            inlet,
+            outlet,
+            journal,
+            since,
+            offers,
+            most_queued,
+            directory,
+        })
     }
 
     /// What it does, readable while it runs.
@@ -156,8 +176,9 @@ impl Node {
         let mut outputs = Vec::new();
         let mut done = Vec::new();
         loop {
+            let room = self.outlet.queued_bytes() < self.most_queued;
             tokio::select! {
-                () = self.inlet.turn(&mut outputs) => {}
+                () = self.inlet.turn(&mut outputs), if room => {}
                 () = self.outlet.turn() => self.offered(&mut outputs),
                 () = written(&mut self.journal, &mut done) => {}
                 turn = self.voice.turn() => {
