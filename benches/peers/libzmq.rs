@@ -2,9 +2,9 @@
 //! they are full. Queues without bound drop nothing either, but at saturation they grow and halve
 //! its rate.
 //!
-//! A topic is part of a message, so it is sent and matched: as a frame of its own, as Selvedge does,
-//! or (`libzmq-1f`) in front of the body in the same frame, which spares libzmq a frame and costs
-//! the application a copy on each side, and the knowledge of where the topic ends.
+//! A topic is part of a message, so it is sent and matched: as a frame of its own, as Selvedge
+//! does, or (`libzmq-1f`) in front of the body in the same frame, which spares libzmq a frame; the
+//! application must know where the topic ends then.
 
 use std::ffi::c_int;
 

@@ -1,6 +1,5 @@
 //! How fast is a whole path, beside others? Each peer in turn within a run, so that what the
-//! machine does meanwhile hits all of them; publishers, relays and subscribers in processes of their
-//! own.
+//! machine does meanwhile hits all of them; each publisher, relay and subscriber is a process.
 //!
 //! A peer is one file with two or three functions. A case is data.
 
