@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 
 use case::Case;
-use peer::Peer;
+use peer::{PEERS, Peer};
 use report::{Row, Table};
 
 mod case;
@@ -28,13 +28,6 @@ mod signed;
 mod socket;
 mod tcp;
 mod zeromq_crate;
-
-const PEERS: [Peer; 6] =
-    [signed::PEER, engine::PEER, libzmq::PEER, libzmq::ONE_FRAME, zeromq_crate::PEER, tcp::PEER];
-
-fn peer_named(name: &str) -> Option<&'static Peer> {
-    PEERS.iter().find(|peer| peer.name == name)
-}
 
 /// Measures transports side by side, in separate processes on this host.
 #[derive(Parser)]

@@ -36,8 +36,10 @@ const LOOK: u64 = 64;
 /// What a body is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-enum Kind {
+pub enum Kind {
+    /// Shows that the way is open.
     Probe = 1,
+    /// Is counted.
     Message,
     /// Its number is how many messages there were.
     End,

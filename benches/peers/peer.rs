@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, Transport};
 use crate::measure::{Publishing, Subscribing};
+use crate::{engine, libzmq, signed, tcp, zeromq_crate};
+
+/// All there are, in the order of reports.
+pub const PEERS: [Peer; 6] =
+    [signed::PEER, engine::PEER, libzmq::PEER, libzmq::ONE_FRAME, zeromq_crate::PEER, tcp::PEER];
 
 /// Something that carries messages from processes to others.
 pub struct Peer {
@@ -56,6 +61,11 @@ pub struct Way {
 }
 
 impl Peer {
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<&'static Peer> {
+        PEERS.iter().find(|peer| peer.name == name)
+    }
+
     /// Whether it can take part.
     pub fn can(&self, case: &Case) -> bool {
         let relays = matches!(self.middle, Middle::Relay(_));

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::case::{Case, Transport};
 use crate::measure::{Publishing, Received, Sent, Subscribing};
 use crate::peer::{Middle, Peer, Place, Way};
-use crate::peer_named;
 
 /// What one process does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -101,7 +100,7 @@ fn place(case: &Case, folder: &Path, name: &str) -> Place {
 /// The other side of [`measure`]: does `task` and reports on standard output.
 pub fn perform(task: &str) -> Result<()> {
     let Task { peer: name, case, role } = serde_json::from_str(task)?;
-    let peer = peer_named(&name).context("no such peer")?;
+    let peer = Peer::named(&name).context("no such peer")?;
     match role {
         Role::Publish { index, place } => {
             let mut bodies = Publishing::new(case, index, place);
