@@ -65,7 +65,7 @@ fn draw(out: &mut String, panel: &[Row], left: usize, top: usize) {
 /// A paler bar, one over it, and what they say.
 fn bars(row: &Row) -> (f64, f64, String) {
     match (row.p50_us, row.p99_us) {
-        (Some(p50), Some(p99)) => (p99, p50, format!("{p50:.0} / {p99:.0} µs")),
+        (Some(p50), Some(p99)) => (p99, p50, format!("{} / {}", time(p50), time(p99))),
         _ => {
             let rate = row.messages_per_second;
             let lost = row.lost as f64 / row.expected.max(1) as f64 * 100.0;
@@ -75,12 +75,18 @@ fn bars(row: &Row) -> (f64, f64, String) {
     }
 }
 
+/// Microseconds, or milliseconds.
+fn time(us: f64) -> String {
+    if us >= 1e4 { format!("{:.0} ms", us / 1e3) } else { format!("{us:.0} µs") }
+}
+
 /// Three digits.
 fn short(value: f64) -> String {
     match value {
         v if v >= 1e7 => format!("{:.1} M", v / 1e6),
         v if v >= 1e6 => format!("{:.2} M", v / 1e6),
-        v if v >= 1e3 => format!("{:.0} k", v / 1e3),
+        v if v >= 1e5 => format!("{:.0} k", v / 1e3),
+        v if v >= 1e3 => format!("{:.1} k", v / 1e3),
         v => format!("{v:.0}"),
     }
 }
