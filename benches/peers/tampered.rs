@@ -1,4 +1,4 @@
-//! Is what is measured the path that refuses? The subscriber of the benchmark, a real publisher, and
+//! Is what is measured the path that refuses? The benchmark's subscriber, a real publisher, and
 //! between them something that changes one bit.
 #![allow(dead_code, reason = "the benchmark's own modules, of which this needs some")]
 #![allow(clippy::unwrap_used)]
