@@ -93,11 +93,11 @@ async fn what_a_pub_says_comes_whole_and_in_order_with_its_origin() {
     for number in 0..10_000 {
         let message = hearing.message().await;
         assert_eq!(
-            (message.topic.as_str(), message.ctype),
+            (message.topic().as_str(), message.ctype),
             ("web.there.numbers", ContentType::TEXT)
         );
         assert_eq!(message.body, number.to_string());
-        assert_eq!(message.publisher.as_str(), "web");
+        assert_eq!(message.publisher().as_str(), "web");
         assert_eq!(origin(&message), Some(port.endpoint()));
     }
     assert_eq!((bridge.count("received"), bridge.count("published")), (10_000, 10_000));
@@ -126,7 +126,7 @@ async fn a_push_is_read_from_either_side() {
             ("web.old.b", ContentType::JSON),
         ] {
             let message = hearing.message().await;
-            assert_eq!((message.topic.as_str(), message.ctype), (topic, ctype));
+            assert_eq!((message.topic().as_str(), message.ctype), (topic, ctype));
             assert_eq!(origin(&message).as_deref(), Some("the old one"));
         }
         bridge.end().await;
@@ -157,7 +157,7 @@ async fn what_may_not_enter_is_counted_and_the_rest_comes() {
     ] {
         send(&socket, frames);
     }
-    assert_eq!(hearing.message().await.topic.as_str(), "web.good");
+    assert_eq!(hearing.message().await.topic().as_str(), "web.good");
     for (name, expected) in [
         ("dropped_no_topic", 1),
         ("dropped_bad_topic", 4),

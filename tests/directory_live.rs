@@ -204,7 +204,7 @@ async fn topics_that_are_narrowed_are_refused_at_once_on_both_sides() {
     loop {
         match hearing.event().await {
             Event::Message(message) => {
-                assert_eq!(message.topic.as_str(), "web.a");
+                assert_eq!(message.topic().as_str(), "web.a");
                 break;
             }
             // It was said, and what was said with it may not be told apart from it.

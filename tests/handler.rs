@@ -22,7 +22,7 @@ fn again(why: &str, times: u32, then: Exhausted) -> Outcome {
 /// The publisher and the number of a message.
 fn said(event: &Event) -> (String, u64) {
     match event {
-        Event::Message(message) => (message.publisher.to_string(), message.decode().unwrap()),
+        Event::Message(message) => (message.publisher().to_string(), message.decode().unwrap()),
         Event::Lost(lost) => panic!("{lost:?}"),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
 use selvedge::directory::Directory;
-use selvedge::publisher::{Options, PublishError};
+use selvedge::publisher::Options;
 use selvedge::{ContentType, Event, Listener, Outgoing, Publisher, Subscriber, Topic};
 use selvedge_core::seal::SecretKey;
 use selvedge_relay::{Config, Node};
@@ -56,12 +56,7 @@ async fn send(bodies: &mut Publishing, publisher: &Publisher, topics: &[Topic]) 
     while let Some((topic, body)) = bodies.next() {
         let topic = topics[topic].clone();
         let message = Outgoing::raw(topic, ContentType::BYTES, body.to_vec())?;
-        while let Err(error) = publisher.send(message.clone()) {
-            match error {
-                PublishError::Full => publisher.ready().await,
-                other => return Err(other.into()),
-            }
-        }
+        publisher.send_when_ready(message).await?;
         sent += 1;
         if bodies.is_paced() || sent % TURN == 0 {
             tokio::task::yield_now().await;
@@ -95,15 +90,26 @@ pub fn subscribe(messages: &mut Subscribing, way: &Way) -> Result<()> {
             Some(_) => subscriber.via("edge".parse()?).connect()?,
             None => subscriber.connect()?,
         };
-        loop {
-            let event = tokio::time::timeout(SILENCE, subscriber.next());
-            match event.await {
-                Ok(Some(Event::Message(message))) if messages.take(&message.body) => {}
-                Ok(Some(Event::Lost(lost))) => return Err(anyhow!("{lost:?}")),
-                Ok(_) | Err(_) => return Ok(()),
+        // A timer for each message would cost more than the message.
+        while let Ok(more) = tokio::time::timeout(SILENCE, some(&mut subscriber, messages)).await {
+            if !more? {
+                break;
             }
         }
+        Ok(())
     })
+}
+
+/// Takes some messages; whether more are due.
+async fn some(subscriber: &mut Subscriber, messages: &mut Subscribing) -> Result<bool> {
+    for _ in 0..100 {
+        match subscriber.next().await {
+            Some(Event::Message(message)) if messages.take(&message.body) => {}
+            Some(Event::Lost(lost)) => return Err(anyhow!("{lost:?}")),
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

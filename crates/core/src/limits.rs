@@ -68,6 +68,14 @@ pub const SEAL_BYTES: usize = 64 * 1_024;
 /// Bodies in one packet.
 pub const BODIES: usize = 1_024;
 
+/// Bodies in one packet of our own, unless the directory says otherwise: a topic's messages of one
+/// commit make several packets then, which are hashed two at a time, and a reader seldom has to
+/// move what came of a packet so far. The seal of each is some 250 bytes.
+pub const PACK: usize = 64;
+
+/// Body bytes after which a packet of our own is full, for the same reason.
+pub const PACK_BYTES: usize = 16 * 1_024;
+
 /// Largest extension (headers) of one message.
 pub const EXTENSION_BYTES: usize = 1_024;
 

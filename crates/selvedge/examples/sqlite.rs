@@ -77,6 +77,6 @@ pub fn handle(database: &mut Connection, event: &Event) -> Result<()> {
 pub fn count(database: &Connection, message: &Message) -> Result<()> {
     let count = "INSERT INTO counts VALUES (?1, 1)
                  ON CONFLICT (topic) DO UPDATE SET messages = messages + 1";
-    database.execute(count, [message.topic.as_str()])?;
+    database.execute(count, [message.topic().as_str()])?;
     Ok(())
 }

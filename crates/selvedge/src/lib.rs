@@ -33,7 +33,7 @@ pub use clock::{Clock, wall};
 pub use counters::{LinkCounters, PeerCounters};
 pub use headers::Headers;
 pub use inlet::{Inlet, Notice, Notices};
-pub use message::{BadMessage, DecodeError, Event, Message, Outgoing};
+pub use message::{BadMessage, DecodeError, Event, Message, Messages, Origin, Outgoing};
 pub use net::{BindError, Listener};
 pub use outlet::Outlet;
 pub use publisher::{Publisher, Receipt};

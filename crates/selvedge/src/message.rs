@@ -1,6 +1,7 @@
 //! What an application says and hears.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use selvedge_core::directory::Durability;
 use selvedge_core::limits::EXTENSION_BYTES;
 use selvedge_core::open::Trusted;
 use selvedge_core::seal::{ContentType, Entry};
-use selvedge_core::subscriber::{Delivery, Lost};
+use selvedge_core::subscriber::{Delivery, Lost, Place};
 use selvedge_core::topic::{BadTopic, Name, Topic};
 use selvedge_core::{KeyId, Position, Wall};
 use serde::Serialize;
@@ -22,15 +23,13 @@ use crate::headers::{BadHeaders, Headers, Undecodable};
 /// is larger); copy what you keep for long.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Who said it: the name that the directory gives the key.
-    pub publisher: Name,
+    /// What it has in common with the other messages of its packet.
+    pub origin: Arc<Origin>,
     /// Whose stream it belongs to: the key that signed it.
     pub key: KeyId,
     /// Its place in that stream. Whoever keeps his own place in it stores `position.after()`; see
     /// [`Builder::resume`](crate::subscriber::Builder::resume).
     pub position: Position,
-    /// Its topic.
-    pub topic: Topic,
     /// Its number among its topic's messages, from 1 in each epoch; 0: its publisher forgot.
     pub tseq: u64,
     /// What the body is.
@@ -41,10 +40,19 @@ pub struct Message {
     pub body: Bytes,
     /// The headers as signed; see [`Message::headers`].
     pub extension: Bytes,
-    /// The packet in which it came, as it was sent: with the directory it proves its origin.
-    pub packet: Bytes,
     /// Which of the packet's messages it is.
     pub index: u16,
+}
+
+/// What all messages of one packet share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Who said them: the name that the directory gives the key.
+    pub publisher: Name,
+    /// Their topic.
+    pub topic: Topic,
+    /// The packet as it was sent: with the directory it proves its origin.
+    pub packet: Bytes,
 }
 
 /// What a subscriber yields.
@@ -96,12 +104,25 @@ impl Message {
         Headers::decode(&self.extension)
     }
 
+    /// Who said it: the name that the directory gives the key.
+    pub fn publisher(&self) -> &Name {
+        &self.origin.publisher
+    }
+
+    /// What it is about.
+    pub fn topic(&self) -> &Topic {
+        &self.origin.topic
+    }
+
+    /// The packet in which it came, as it was sent: with the directory it proves its origin.
+    pub fn packet(&self) -> &Bytes {
+        &self.origin.packet
+    }
+
     /// The messages of a commit, in order.
-    pub fn all(delivery: &Delivery) -> impl Iterator<Item = Message> {
-        delivery.messages().map(|(seq, trusted, tseq, entry)| {
-            let at = Position::new(delivery.header.epoch, seq);
-            Message::new(trusted, at, tseq, &entry)
-        })
+    pub fn all(delivery: Delivery) -> Messages {
+        let origins = delivery.packets.iter().map(Origin::of).collect();
+        Messages { order: delivery.order().into_iter(), origins, delivery }
     }
 
     /// Message `index` of a packet; `None` if it has fewer.
@@ -111,30 +132,63 @@ impl Message {
         let at = packet.header().start();
         let at = Position::new(at.epoch, at.seq + u64::from(entry.off)); // parse() checked the sum
         let tseq = packet.tseq() + u64::from(index);
-        Some(Message::new(trusted, at, tseq, &entry))
+        Some(Message::new(trusted, Origin::of(trusted), at, tseq, &entry))
     }
 
-    fn new(trusted: &Trusted, position: Position, tseq: u64, entry: &Entry<'_>) -> Message {
+    fn new(
+        trusted: &Trusted,
+        origin: Arc<Origin>,
+        position: Position,
+        tseq: u64,
+        entry: &Entry<'_>,
+    ) -> Message {
         let packet = trusted.packet();
         Message {
-            publisher: trusted.publisher().clone(),
+            origin,
             key: packet.header().key,
             position,
-            topic: packet.topic().clone(),
             tseq,
             ctype: entry.ctype,
             time: system_time(entry.time),
             body: packet.body(entry.body),
             extension: packet.extension(entry),
-            packet: packet.wire().clone(),
             index: entry.body as u16, // a packet has at most 1,024
         }
     }
 }
 
+impl Origin {
+    fn of(trusted: &Trusted) -> Arc<Origin> {
+        let (publisher, packet) = (trusted.publisher().clone(), trusted.packet());
+        let (topic, packet) = (packet.topic().clone(), packet.wire().clone());
+        Arc::new(Origin { publisher, topic, packet })
+    }
+}
+
+/// The messages of a commit, in order, each made when it is asked for.
+#[derive(Debug)]
+pub struct Messages {
+    delivery: Delivery,
+    order: std::vec::IntoIter<Place>,
+    /// Of each packet.
+    origins: Vec<Arc<Origin>>,
+}
+
+impl Iterator for Messages {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        let place = self.order.next()?;
+        let (seq, trusted, tseq, entry) = self.delivery.message(place)?;
+        let origin = self.origins.get(place.packet())?.clone();
+        let at = Position::new(self.delivery.header.epoch, seq);
+        Some(Message::new(trusted, origin, at, tseq, &entry))
+    }
+}
+
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.publisher, self.position)
+        write!(f, "{}/{}", self.publisher(), self.position)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use selvedge_core::author::{self, Author, Input, Output};
 use selvedge_core::directory::{Directory, Endpoint};
-use selvedge_core::limits::BODIES;
+use selvedge_core::limits::PACK;
 use selvedge_core::seal::{Commit, Identity, SecretKey};
 use selvedge_core::topic::Name;
 use selvedge_core::{KeyId, Position};
@@ -172,7 +172,7 @@ impl Voice {
                 None => offers.then_some(sent),
             },
             voids: journal.as_ref().map_or(Vec::new(), |j| j.voids(key, &epochs.earlier)),
-            pack: pack.map_or(BODIES, usize::from),
+            pack: pack.map_or(PACK, usize::from),
             jitter: epochs.epoch,
         };
         Ok(Voice {

@@ -110,7 +110,7 @@ impl Node {
     async fn put_out(&mut self, message: &Message) {
         let mut json = Vec::new();
         (self.config.write)(message, &mut json);
-        let mut frames = ZmqMessage::from(message.topic.as_bytes().clone());
+        let mut frames = ZmqMessage::from(message.topic().as_bytes().clone());
         frames.push_back(Bytes::from(json));
         match self.socket.send(frames).await {
             Ok(()) => count(&self.counters.put_out),

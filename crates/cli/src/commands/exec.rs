@@ -106,8 +106,8 @@ fn facts(message: &Message) -> [(&'static str, String); 9] {
     let headers = message.headers().unwrap_or_default(); // its publisher's fault, counted
     [
         ("SELVEDGE_ID", message.id()),
-        ("SELVEDGE_TOPIC", message.topic.to_string()),
-        ("SELVEDGE_PUBLISHER", message.publisher.to_string()),
+        ("SELVEDGE_TOPIC", message.topic().to_string()),
+        ("SELVEDGE_PUBLISHER", message.publisher().to_string()),
         ("SELVEDGE_EPOCH", message.position.epoch.to_string()),
         ("SELVEDGE_SEQ", message.position.seq.to_string()),
         ("SELVEDGE_TSEQ", message.tseq.to_string()),

@@ -236,7 +236,7 @@ async fn subscriber(
 fn heard(event: Event) -> anyhow::Result<()> {
     report(&match event {
         Event::Message(message) => {
-            Report::Delivered { id: id(message.id())?, topic: message.topic.to_string() }
+            Report::Delivered { id: id(message.id())?, topic: message.topic().to_string() }
         }
         Event::Lost(lost) => Report::Lost(Gap {
             from: id(format!("{}/{}", lost.publisher, lost.from))?,

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::limits::{BODIES, SEAL_BYTES};
+use crate::limits::{BODIES, PACK_BYTES, SEAL_BYTES};
 use crate::seal::{Draft, Group, entry_bytes};
 use crate::topic::Topic;
 
@@ -15,6 +15,7 @@ const HEAD_ROOM: usize = SEAL_BYTES - 116 - 13 * 32 - 10;
 struct Open {
     group: usize,
     head: usize,
+    bytes: usize,
 }
 
 /// Groups `drafts` by topic, in order of first appearance; a group holds at most `pack` messages.
@@ -25,7 +26,7 @@ pub fn by_topic(drafts: impl Iterator<Item = Draft>, pack: usize) -> Vec<Group> 
     // Most commits are of one topic: compare with the last one before looking it up.
     let mut last: Option<(Topic, Open)> = None;
     for (off, draft) in drafts.enumerate() {
-        if last.as_ref().is_none_or(|(topic, _)| *topic != draft.topic) {
+        if last.as_ref().is_none_or(|(topic, _)| !same(topic, &draft.topic)) {
             let found = open.remove(&draft.topic).unwrap_or_else(|| start(&mut groups, &draft));
             if let Some((topic, before)) = last.replace((draft.topic.clone(), found)) {
                 open.insert(topic, before);
@@ -33,18 +34,25 @@ pub fn by_topic(drafts: impl Iterator<Item = Draft>, pack: usize) -> Vec<Group> 
         }
         let Some((_, at)) = last.as_mut() else { continue };
         let entry = entry_bytes(&draft);
-        if groups[at.group].messages.len() >= pack || at.head + entry > HEAD_ROOM {
+        let full = groups[at.group].messages.len() >= pack || at.bytes >= PACK_BYTES;
+        if full || at.head + entry > HEAD_ROOM {
             *at = start(&mut groups, &draft);
         }
         at.head += entry;
+        at.bytes += draft.body.len();
         groups[at.group].messages.push((off as u16, draft)); // at most SIGN_MESSAGES
     }
     groups
 }
 
+/// Clones are told by where they are: who says much on one topic clones it.
+fn same(one: &Topic, other: &Topic) -> bool {
+    core::ptr::eq(&one.as_bytes()[..], &other.as_bytes()[..]) || one == other
+}
+
 fn start(groups: &mut Vec<Group>, draft: &Draft) -> Open {
     groups.push(Group { topic: draft.topic.clone(), tseq: 0, messages: Vec::new() });
-    Open { group: groups.len() - 1, head: 0 }
+    Open { group: groups.len() - 1, head: 0, bytes: 0 }
 }
 
 #[cfg(test)]
@@ -80,6 +88,14 @@ mod tests {
     fn pack_1_gives_each_message_a_packet_of_its_own() {
         let groups = by_topic(["a", "a", "b", "a"].map(|t| draft(t, 0)).into_iter(), 1);
         assert_eq!(groups.len(), 4);
+    }
+
+    #[test]
+    fn a_packet_is_full_once_it_has_16_kib_of_bodies() {
+        let large = |len| Draft { body: alloc::vec![0; len].into(), ..draft("a", 0) };
+        let groups = by_topic([100, 20_000, 1, 16_384, 1].map(large).into_iter(), BODIES);
+        let offs = |offs: &[u16]| ("a", offs.to_vec());
+        assert_eq!(offsets(&groups), [offs(&[0, 1]), offs(&[2, 3]), offs(&[4])]);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct Config {
     pub oldest: Option<Position>,
     /// Numbers of earlier epochs that the journal should have and has not.
     pub voids: Vec<Void>,
-    /// Bodies in one packet at most: 1 for clients that read only frame 2, else 1,024.
+    /// Bodies in one packet at most, 1 to 1,024: 1 for clients that read only frame 2.
     pub pack: usize,
     /// Any number; it spreads the tips of many publishers over time.
     pub jitter: u64,
@@ -163,7 +163,10 @@ impl Author {
             Input::Drafts(_) if self.closing != Closing::No => {}
             Input::Drafts(drafts) => {
                 self.queued += drafts.iter().map(Draft::cost).sum::<usize>();
-                self.queue.extend(drafts);
+                match self.queue.is_empty() {
+                    true => self.queue = drafts.into(),
+                    false => self.queue.extend(drafts),
+                }
             }
             Input::Sealed(commit) => self.sealed(now, commit, out),
             Input::Oldest(oldest) => self.config.oldest = Some(oldest),

@@ -3,7 +3,11 @@
 //! Live, relayed or replayed, direct or not: every packet passes [`open`], and only a [`Trusted`]
 //! one enters the subscriber. The checks run from cheap to dear, each with its own [`Refusal`]:
 //! structure ([`Packet::parse`]) → known key → key not revoked, topic allowed → not below the
-//! horizon → cached commit → budget → proof → signature.
+//! horizon → budget → proof → cached commit, or signature.
+//!
+//! What one read brings may be opened together, since hashing several packets at once is cheaper:
+//! [`check`] each, [`hash`] those that passed, [`Hashed::verify`] each. There is no other
+//! way, and [`open`] is the same for one packet.
 
 mod budget;
 mod cache;
@@ -15,15 +19,19 @@ use alloc::vec::Vec;
 
 use alloc::sync::Arc;
 
-use crate::directory::{Directory, NoSpeaker};
+use crate::directory::{Directory, NoSpeaker, Speaker};
+use crate::seal::merkle::Hash;
 use crate::seal::{Commit, Malformed, Packet, Sealed, signed_bytes};
 use crate::topic::{Name, Pattern};
-use crate::{Position, Time};
+use crate::{KeyId, Position, Time};
 
-/// A packet whose seal was made by a key that the directory allows its topic. Only [`open`] makes
-/// one.
+/// A packet whose seal was made by a key that the directory allows its topic. Only this module makes
+/// one. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Trusted {
+pub struct Trusted(Arc<Passed>);
+
+#[derive(Debug)]
+struct Passed {
     packet: Packet,
     publisher: Name,
     topics: Arc<[Pattern]>,
@@ -32,23 +40,23 @@ pub struct Trusted {
 impl Trusted {
     /// The packet.
     pub fn packet(&self) -> &Packet {
-        &self.packet
+        &self.0.packet
     }
 
     /// Its commit with this packet alone: a relay sends a tip on like this.
     pub fn to_commit(&self) -> Commit {
-        let packets = Vec::from([Sealed::from(&self.packet)]);
-        Commit { header: *self.packet.header(), packets }
+        let packets = Vec::from([Sealed::from(self.packet())]);
+        Commit { header: *self.packet().header(), packets }
     }
 
     /// Who said it: the name that the directory gives its key, which the signature covers.
     pub fn publisher(&self) -> &Name {
-        &self.publisher
+        &self.0.publisher
     }
 
     /// What the directory lets its publisher say.
     pub fn topics(&self) -> &Arc<[Pattern]> {
-        &self.topics
+        &self.0.topics
     }
 }
 
@@ -139,17 +147,34 @@ pub struct Opened {
     pub fork: bool,
 }
 
+/// A packet that passed every check that needs no hashing. Only [`check`] makes one.
+#[derive(Debug)]
+pub struct Checked(Packet);
+
+/// The same, and the root that it leads to. Only [`hash`] makes one.
+#[derive(Debug)]
+pub struct Hashed {
+    packet: Packet,
+    root: Hash,
+}
+
 /// Judges one packet.
 ///
 /// # Errors
 /// A [`Refusal`] names the first check that failed.
 pub fn open(packet: Packet, cx: &Context<'_>, budget: &mut Budget) -> Result<Opened, Refusal> {
-    let header = *packet.header();
-    let speaker = cx.directory.speaker(header.key).map_err(|why| match why {
-        NoSpeaker::Unknown => Refusal::UnknownKey,
-        NoSpeaker::Revoked => Refusal::Revoked,
-    })?;
-    if !speaker.may_say(packet.topic()) {
+    let Checked(packet) = check(packet, cx, budget)?;
+    let root = Packet::roots(core::iter::once(&packet)).into_iter().next().unwrap_or_default();
+    Hashed { packet, root }.verify(cx, budget)
+}
+
+/// Judges what needs no hashing.
+///
+/// # Errors
+/// A [`Refusal`] names the first check that failed.
+pub fn check(packet: Packet, cx: &Context<'_>, budget: &mut Budget) -> Result<Checked, Refusal> {
+    let header = packet.header();
+    if !speaker(cx, header.key)?.may_say(packet.topic()) {
         return Err(Refusal::TopicDenied);
     }
     let delivered = |horizon: Position| horizon.epoch == header.epoch && packet.last() < horizon;
@@ -159,21 +184,60 @@ pub fn open(packet: Packet, cx: &Context<'_>, budget: &mut Budget) -> Result<Ope
     if budget.is_muted(header.key, cx.now) {
         return Err(Refusal::Muted);
     }
-    let root = packet.root();
-    let same = cx.cached.filter(|known| known.commit_bytes() == packet.commit_bytes());
-    let verified = match same {
-        Some(known) if *known.root() == root => None,
-        Some(_) => return Err(budget.bad(header.key, cx.now, Refusal::BadProof)),
-        None => {
-            let fabric = cx.directory.fabric();
-            let signed = signed_bytes(fabric, &speaker.name, packet.header_bytes(), &root);
-            if !speaker.key.verifies(&signed, packet.signature()) {
-                return Err(budget.bad(header.key, cx.now, Refusal::BadSignature));
-            }
-            Some(Verified::new(&packet, root))
+    Ok(Checked(packet))
+}
+
+/// Hashes every byte of those that passed: together, they take less time than one by one. The
+/// others stay as they are.
+pub fn hash<E>(checked: Vec<Result<Checked, E>>) -> impl Iterator<Item = Result<Hashed, E>> {
+    let mut roots = Packet::roots(checked.iter().flatten().map(|passed| &passed.0)).into_iter();
+    let mut root = move || roots.next().unwrap_or_default(); // one for each
+    checked
+        .into_iter()
+        .map(move |passed| passed.map(|Checked(packet)| Hashed { packet, root: root() }))
+}
+
+impl Hashed {
+    /// The packet, of which nothing is proved yet.
+    pub fn packet(&self) -> &Packet {
+        &self.packet
+    }
+
+    /// Judges the rest; `cx` must be of the same directory as for [`check`], and may know more by
+    /// now.
+    ///
+    /// # Errors
+    /// A [`Refusal`] names the first check that failed.
+    pub fn verify(self, cx: &Context<'_>, budget: &mut Budget) -> Result<Opened, Refusal> {
+        let Hashed { packet, root } = self;
+        let key = packet.header().key;
+        let speaker = speaker(cx, key)?;
+        if budget.is_muted(key, cx.now) {
+            return Err(Refusal::Muted); // by what was hashed together with it
         }
-    };
-    let fork = verified.is_some() && cx.cached.is_some();
-    let (publisher, topics) = (speaker.name.clone(), speaker.topics.clone());
-    Ok(Opened { trusted: Trusted { packet, publisher, topics }, verified, fork })
+        let same = cx.cached.filter(|known| known.commit_bytes() == packet.commit_bytes());
+        let verified = match same {
+            Some(known) if *known.root() == root => None,
+            Some(_) => return Err(budget.bad(key, cx.now, Refusal::BadProof)),
+            None => {
+                let fabric = cx.directory.fabric();
+                let signed = signed_bytes(fabric, &speaker.name, packet.header_bytes(), &root);
+                if !speaker.key.verifies(&signed, packet.signature()) {
+                    return Err(budget.bad(key, cx.now, Refusal::BadSignature));
+                }
+                Some(Verified::new(&packet, root))
+            }
+        };
+        let fork = verified.is_some() && cx.cached.is_some();
+        let (publisher, topics) = (speaker.name.clone(), speaker.topics.clone());
+        let trusted = Trusted(Arc::new(Passed { packet, publisher, topics }));
+        Ok(Opened { trusted, verified, fork })
+    }
+}
+
+fn speaker<'a>(cx: &Context<'a>, key: KeyId) -> Result<&'a Speaker, Refusal> {
+    cx.directory.speaker(key).map_err(|why| match why {
+        NoSpeaker::Unknown => Refusal::UnknownKey,
+        NoSpeaker::Revoked => Refusal::Revoked,
+    })
 }

@@ -2,12 +2,12 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use sha2::Digest as _;
 use smallvec::SmallVec;
 
+use super::digest::digests;
 use super::header::{Header, signed_bytes};
-use super::merkle::{Hash, Tree};
-use super::packet::{Packet, leaf_hasher};
+use super::merkle::{Tree, leaf_start};
+use super::packet::Packet;
 use super::{ContentType, SecretKey};
 use crate::topic::{Name, Topic};
 use crate::wire;
@@ -73,6 +73,13 @@ impl Group {
             out.extend_from_slice(&draft.extension);
         }
         out
+    }
+
+    /// What is hashed of its packet.
+    fn leaf<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let topic = &self.topic.as_bytes()[..];
+        let start = [&leaf_start(topic)[..], topic, head].into_iter();
+        start.chain(self.messages.iter().map(|(_, draft)| &draft.body[..]))
     }
 }
 
@@ -157,8 +164,8 @@ impl Unsealed {
     /// Hashes every byte, signs once, and lays the packets out for the wire.
     pub fn seal(self, identity: &Identity) -> Commit {
         let heads: Vec<Vec<u8>> = self.groups.iter().map(Group::head).collect();
-        let leaves = self.groups.iter().zip(&heads).map(|(group, head)| leaf(group, head));
-        let tree = Tree::new(leaves.collect());
+        let leaves = self.groups.iter().zip(&heads).map(|(group, head)| group.leaf(head));
+        let tree = Tree::new(digests(leaves));
         let header = self.header.encode();
         let signed = signed_bytes(&identity.fabric, &identity.publisher, &header, &tree.root());
         let mut start = Vec::from(header);
@@ -172,14 +179,6 @@ impl Unsealed {
             .collect();
         Commit { header: self.header, packets }
     }
-}
-
-fn leaf(group: &Group, head: &[u8]) -> Hash {
-    let mut leaf = leaf_hasher(group.topic.as_bytes(), head);
-    for (_, draft) in &group.messages {
-        leaf.update(&draft.body);
-    }
-    leaf.finalize().into()
 }
 
 fn seal_frame(start: &[u8], tree: &Tree, index: usize, head: &[u8]) -> Vec<u8> {

@@ -50,6 +50,20 @@ pub fn proof_len(index: u16, leaves: u16) -> Option<usize> {
     (index < leaves).then(|| Walk::new(index, leaves).count())
 }
 
+/// What is hashed of a leaf before its topic: RFC 9162's mark of a leaf, and the topic's length.
+pub(super) fn leaf_start(topic: &[u8]) -> &'static [u8; 2] {
+    static STARTS: [[u8; 2]; 256] = {
+        let mut starts = [[0; 2]; 256];
+        let mut len = 0;
+        while len < 256 {
+            starts[len][1] = len as u8;
+            len += 1;
+        }
+        starts
+    };
+    &STARTS[topic.len().min(255)] // the grammar: at most 255 bytes
+}
+
 /// The root that `proof` leads to from `leaf`, which stands at `index` of `leaves`.
 ///
 /// The caller has checked that the proof has [`proof_len`] siblings.

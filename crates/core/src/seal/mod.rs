@@ -16,6 +16,7 @@
 
 mod commit;
 mod content;
+mod digest;
 mod header;
 mod key;
 pub mod merkle;

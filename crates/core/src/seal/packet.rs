@@ -4,10 +4,10 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
+use super::digest::digests;
 use super::header::{COMMIT_BYTES, Foreign, HEADER, Header};
-use super::merkle::{self, Hash};
+use super::merkle::{self, Hash, leaf_start};
 use super::{ContentType, TIP_OFF};
 use crate::limits::{BODIES, COMMIT_MESSAGES, EXTENSION_BYTES, SEAL_BYTES};
 use crate::topic::{BadTopic, Topic};
@@ -247,6 +247,11 @@ impl Packet {
         Entries { rest: self.head().get(HEAD..).unwrap_or_default(), body: 0 }
     }
 
+    /// One entry, by its place in the head and the number of its body, as [`Entries::at`] told.
+    pub(crate) fn entry(&self, at: usize, body: usize) -> Option<Entry<'_>> {
+        split_entry(self.head().get(at..)?, body).map(|(entry, ..)| entry)
+    }
+
     /// A body, sharing the buffer that it was read into.
     pub fn body(&self, index: usize) -> Bytes {
         self.frames.slice(2 + index)
@@ -265,19 +270,23 @@ impl Packet {
         self.frames.wire()
     }
 
-    /// The root of the commit's tree, if this packet is a leaf of it: hashes every byte.
-    pub fn root(&self) -> Hash {
-        let topic = self.topic.as_bytes();
-        let mut leaf = leaf_hasher(topic, self.head());
-        for body in 0..usize::from(self.count) {
-            leaf.update(self.frames.part(2 + body));
+    /// For each packet the root of its commit's tree, if it is a leaf of that: hashes every byte.
+    /// Several at once take a third less time than one by one.
+    pub fn roots<'a>(packets: impl Iterator<Item = &'a Packet> + Clone) -> Vec<Hash> {
+        let mut roots = digests(packets.clone().map(Packet::leaf));
+        for (root, packet) in roots.iter_mut().zip(packets) {
+            let proof = packet.frames.part(1).get(FIXED..).unwrap_or_default();
+            let proof = proof.as_chunks().0.get(..packet.siblings).unwrap_or_default();
+            *root = merkle::root_of(*root, packet.index, packet.header.m, proof);
         }
-        let seal = self.frames.part(1);
-        let proof: Vec<Hash> = seal[FIXED..FIXED + 32 * self.siblings]
-            .chunks_exact(32)
-            .map(|sibling| sibling.try_into().unwrap_or_default())
-            .collect();
-        merkle::root_of(leaf.finalize().into(), self.index, self.header.m, &proof)
+        roots
+    }
+
+    /// What is hashed of it.
+    fn leaf(&self) -> impl Iterator<Item = &[u8]> {
+        let topic = &self.topic.as_bytes()[..];
+        let start = [&leaf_start(topic)[..], topic, self.head()].into_iter();
+        start.chain((0..usize::from(self.count)).map(|body| self.frames.part(2 + body)))
     }
 
     fn head(&self) -> &[u8] {
@@ -291,6 +300,13 @@ pub struct Entries<'a> {
     body: usize,
 }
 
+impl Entries<'_> {
+    /// Where in the head the next entry stands.
+    pub(crate) fn at(&self, packet: &Packet) -> usize {
+        packet.head().len() - self.rest.len()
+    }
+}
+
 impl<'a> Iterator for Entries<'a> {
     type Item = Entry<'a>;
 
@@ -299,12 +315,6 @@ impl<'a> Iterator for Entries<'a> {
         (self.rest, self.body) = (rest, self.body + 1);
         Some(entry)
     }
-}
-
-/// The hash of a leaf, up to its bodies.
-pub(super) fn leaf_hasher(topic: &[u8], head: &[u8]) -> Sha256 {
-    let len = topic.len() as u8; // the grammar: at most 255 bytes
-    Sha256::new().chain_update([0, len]).chain_update(topic).chain_update(head)
 }
 
 fn check_header(fixed: &[u8; FIXED]) -> Result<Header, Malformed> {

@@ -31,23 +31,57 @@ impl Delivery {
         Commit { header: self.header, packets }
     }
 
-    /// Each message's number, its packet, its number among its topic's, and its entry, in order.
-    pub fn messages(&self) -> impl Iterator<Item = (u64, &Trusted, u64, Entry<'_>)> {
-        let mut all: Vec<(u64, &Trusted, u64, Entry<'_>)> = Vec::new();
-        for trusted in &self.packets {
+    /// The places of its messages, in order.
+    pub fn order(&self) -> Vec<Place> {
+        let mut places = alloc::vec![None; usize::from(self.header.n)];
+        for (index, trusted) in self.packets.iter().enumerate() {
             let packet = trusted.packet();
-            all.reserve(usize::from(packet.count()));
-            for (at, entry) in packet.entries().enumerate() {
-                let tseq = packet.tseq() + at as u64; // parse() checked that it does not overflow
-                all.push((self.header.first + u64::from(entry.off), trusted, tseq, entry));
+            let mut entries = packet.entries();
+            let mut at = entries.at(packet);
+            while let Some(entry) = entries.next() {
+                // parse() checked that it is below n; a commit has at most 4,097 packets.
+                if let Some(place) = places.get_mut(usize::from(entry.off)) {
+                    let (packet, body) = (index as u16, entry.body as u16);
+                    *place = Some(Place { at: at as u32, packet, body });
+                }
+                at = entries.at(packet);
             }
         }
-        if self.packets.len() > 1 {
-            all.sort_unstable_by_key(|(seq, ..)| *seq);
-        }
-        let from = self.from;
-        let epoch = self.header.epoch;
-        all.into_iter().filter(move |(seq, ..)| Position::new(epoch, *seq) >= from)
+        let Position { epoch, seq } = self.from;
+        let before =
+            if self.header.epoch == epoch { seq.saturating_sub(self.header.first) } else { 0 };
+        places.drain(..places.len().min(before as usize));
+        places.into_iter().flatten().collect()
+    }
+
+    /// The message at a place: its number, its packet, its number among its topic's, its entry.
+    pub fn message(&self, place: Place) -> Option<(u64, &Trusted, u64, Entry<'_>)> {
+        let trusted = self.packets.get(usize::from(place.packet))?;
+        let packet = trusted.packet();
+        let entry = packet.entry(place.at as usize, place.body.into())?;
+        let seq = self.header.first + u64::from(entry.off); // parse() checked both sums
+        Some((seq, trusted, packet.tseq() + u64::from(place.body), entry))
+    }
+
+    /// Each message, in order: see [`Delivery::message`].
+    pub fn messages(&self) -> impl Iterator<Item = (u64, &Trusted, u64, Entry<'_>)> {
+        self.order().into_iter().filter_map(|place| self.message(place))
+    }
+}
+
+/// Where a message of a [`Delivery`] stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// In its packet's head.
+    at: u32,
+    packet: u16,
+    body: u16,
+}
+
+impl Place {
+    /// Which of the delivery's packets it is in.
+    pub fn packet(self) -> usize {
+        self.packet.into()
     }
 }
 

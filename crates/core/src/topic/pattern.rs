@@ -1,6 +1,5 @@
 //! Patterns: `*` stands for one segment, a final `#` for the rest (`a.#` matches `a` too).
 
-use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 
@@ -11,7 +10,11 @@ use crate::limits::TOPIC_BYTES;
 ///
 /// No pattern matches a reserved topic (one that starts with `$`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pattern(Arc<str>);
+pub struct Pattern {
+    text: Arc<str>,
+    /// Bytes before the first wildcard: a topic that matches has the same. All of it, without one.
+    literal: u8,
+}
 
 /// Why a text is no pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,12 +33,18 @@ pub enum BadPattern {
 impl Pattern {
     /// The pattern that matches every topic of applications.
     pub fn all() -> Pattern {
-        Pattern(Arc::from("#"))
+        Pattern::checked("#")
+    }
+
+    /// Of a text that follows the grammar.
+    fn checked(text: &str) -> Pattern {
+        let literal = text.find(['*', '#']).unwrap_or(text.len()) as u8; // at most 255 bytes
+        Pattern { text: Arc::from(text), literal }
     }
 
     /// The pattern as written.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Whether `topic` is one of those that this pattern stands for.
@@ -43,17 +52,17 @@ impl Pattern {
         if topic.is_reserved() {
             return false;
         }
-        let mut segments = topic.as_str().split('.');
-        for want in self.0.split('.') {
-            if want == "#" {
-                return true;
-            }
-            match segments.next() {
-                Some(segment) if want == "*" || want == segment => {}
-                _ => return false,
-            }
+        let (literal, wild) = self.text.split_at(self.literal.into());
+        let Some(rest) = topic.as_str().strip_prefix(literal) else {
+            // `a.#` matches `a` too.
+            return wild == "#" && literal.strip_suffix('.') == Some(topic.as_str());
+        };
+        // Nearly all patterns end here: without a wildcard, or with one `#`.
+        match wild {
+            "" => rest.is_empty(),
+            "#" => true,
+            _ => segments_match(wild, rest),
         }
-        segments.next().is_none()
     }
 
     /// Whether some topic matches both.
@@ -83,18 +92,31 @@ impl Pattern {
 
     /// The longest byte prefix shared by all topics that match: what is subscribed to on the wire.
     pub fn wire_prefix(&self) -> &str {
-        match self.0.find(['*', '#']) {
-            None => &self.0,
-            Some(at) if self.0.as_bytes()[at] == b'#' => &self.0[..at.saturating_sub(1)],
-            Some(at) => &self.0[..at],
+        match self.text.split_at(self.literal.into()) {
+            (literal, "#") => literal.strip_suffix('.').unwrap_or(literal),
+            (literal, _) => literal,
         }
     }
 
     /// The segments, with a leading `#` written as `*.#`: no topic has no segment at all.
     fn segments(&self) -> impl Iterator<Item = &str> {
-        let first = if &*self.0 == "#" { Some("*") } else { None };
-        first.into_iter().chain(self.0.split('.'))
+        let first = if &*self.text == "#" { Some("*") } else { None };
+        first.into_iter().chain(self.text.split('.'))
     }
+}
+
+fn segments_match(pattern: &str, text: &str) -> bool {
+    let mut segments = text.split('.');
+    for want in pattern.split('.') {
+        if want == "#" {
+            return true;
+        }
+        match segments.next() {
+            Some(segment) if want == "*" || want == segment => {}
+            _ => return false,
+        }
+    }
+    segments.next().is_none()
 }
 
 impl TryFrom<&str> for Pattern {
@@ -114,7 +136,7 @@ impl TryFrom<&str> for Pattern {
                 _ => return Err(BadPattern::Segment),
             }
         }
-        Ok(Pattern(text.into()))
+        Ok(Pattern::checked(text))
     }
 }
 
@@ -128,13 +150,13 @@ impl core::str::FromStr for Pattern {
 impl From<&Topic> for Pattern {
     /// The pattern that matches just this topic.
     fn from(topic: &Topic) -> Pattern {
-        Pattern(Arc::from(String::from(topic.as_str())))
+        Pattern::checked(topic.as_str())
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

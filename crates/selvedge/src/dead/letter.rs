@@ -67,14 +67,14 @@ impl Letter {
     /// Of a message that is given up now.
     pub(super) fn of(message: &Message, tries: u32, why: &str) -> Letter {
         Letter {
-            publisher: message.publisher.clone(),
+            publisher: message.publisher().clone(),
             position: message.position,
-            topic: message.topic.clone(),
+            topic: message.topic().clone(),
             died: SystemTime::now(),
             tries,
             why: why.chars().take(WHY_CHARS).collect(),
             requeued: false,
-            packet: message.packet.clone(),
+            packet: message.packet().clone(),
             index: message.index,
         }
     }

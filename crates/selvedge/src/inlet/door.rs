@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use selvedge_core::directory::Directory;
-use selvedge_core::open::{self, Budget, Cache, CommitId, Context, Refusal, Trusted};
+use selvedge_core::open::{self, Budget, Cache, CommitId, Context, Hashed, Refusal, Trusted};
 use selvedge_core::seal::Packet;
 use selvedge_core::wire::Frames;
 use selvedge_core::{KeyId, Position, Time};
@@ -15,7 +15,7 @@ use crate::counters::LinkCounters;
 #[derive(Debug)]
 pub struct Door {
     directory: ArcSwap<Directory>,
-    /// Locked once or twice a packet and never while hashing.
+    /// Never locked while hashing.
     known: Mutex<Known>,
     counters: Arc<LinkCounters>,
 }
@@ -59,24 +59,50 @@ impl Door {
         }
     }
 
-    /// Judges one message of a link. True beside the packet: two commits share one number.
+    /// Judges messages of a link, in order. True beside a packet: two commits share one number.
     pub fn open(
         &self,
-        frames: Frames,
+        messages: Vec<Frames>,
+        directory: &Directory,
+        budget: &mut Budget,
+        now: Time,
+    ) -> Vec<Result<(Trusted, bool), Refused>> {
+        let parsed = messages.into_iter().map(|frames| {
+            let topic = frames.slice(0);
+            Packet::parse(frames).map_err(|why| self.refused(why.into(), None, &topic))
+        });
+        let parsed: Vec<_> = parsed.collect();
+        let known = self.known();
+        let horizon = |packet: &Packet| known.horizon.get(&packet.header().key).copied();
+        let horizons = parsed.iter().map(|packet| packet.as_ref().ok().and_then(horizon));
+        let horizons: Vec<Option<Position>> = horizons.collect();
+        drop(known);
+        let cached = None; // asked for below: what one packet brings, the next one finds
+        let checked = parsed.into_iter().zip(horizons).map(|(packet, horizon)| {
+            let packet = packet?;
+            let (key, topic) = (packet.header().key, packet.topic().clone());
+            let context = Context { directory, horizon, cached, now };
+            open::check(packet, &context, budget)
+                .map_err(|why| self.refused(why, Some(key), topic.as_bytes()))
+        });
+        let hashed = open::hash(checked.collect());
+        hashed.map(|hashed| self.verify(hashed?, directory, budget, now)).collect()
+    }
+
+    fn verify(
+        &self,
+        hashed: Hashed,
         directory: &Directory,
         budget: &mut Budget,
         now: Time,
     ) -> Result<(Trusted, bool), Refused> {
-        let topic = frames.slice(0);
-        let packet = Packet::parse(frames).map_err(|why| self.refused(why.into(), None, &topic))?;
-        let (id, key) = (CommitId::of(&packet), packet.header().key);
-        let (cached, horizon) = {
-            let known = self.known();
-            (known.commits.find(id).copied(), known.horizon.get(&key).copied())
-        };
-        let context = Context { directory, horizon, cached: cached.as_ref(), now };
-        let opened = open::open(packet, &context, budget)
-            .map_err(|why| self.refused(why, Some(key), &topic))?;
+        let packet = hashed.packet();
+        let (key, topic) = (packet.header().key, packet.topic().clone());
+        let cached = self.known().commits.find(CommitId::of(packet)).copied();
+        let context = Context { directory, horizon: None, cached: cached.as_ref(), now };
+        let opened = hashed
+            .verify(&context, budget)
+            .map_err(|why| self.refused(why, Some(key), topic.as_bytes()))?;
         if let Some(verified) = opened.verified {
             self.known().commits.insert(verified);
         }

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use selvedge_core::directory::Endpoint;
+use selvedge_core::directory::{Directory, Endpoint};
 use selvedge_core::limits::{HANDSHAKE, PING_AFTER, PINGS_MISSED, RECONNECT_MAX, RECONNECT_MIN};
 use selvedge_core::open::{Blame, Budget};
 use selvedge_core::subscriber::LinkId;
 use selvedge_core::topic::Name;
-use selvedge_core::wire::{self, Ask, Connection, Event, Fault, Limits, Peer, Role};
+use selvedge_core::wire::{self, Ask, Connection, Event, Fault, Limits, Mark, Peer, Role};
 use tokio::sync::{mpsc, watch};
 
 use super::door::{Door, Refused};
@@ -313,37 +313,15 @@ impl Link<'_> {
     /// Judges what one read brought, and hands on what passed.
     async fn take(&mut self) -> Result<(), Ended> {
         let directory = self.runner.door.directory();
-        let now = self.clock.time();
-        let mut items = Vec::new();
-        let mut answers = Vec::new();
-        let mut blamed = None;
+        let (mut messages, mut order, mut answers) = (Vec::new(), Vec::new(), Vec::new());
         for event in std::mem::take(&mut self.events) {
             match event {
                 Event::Message(frames) => {
-                    let opened = self.runner.door.open(frames, &directory, &mut self.budget, now);
-                    match opened {
-                        Ok((trusted, forked)) => {
-                            self.trusted_any = true;
-                            if forked {
-                                let publisher = trusted.publisher().clone();
-                                self.runner.notices.tell(Notice::Forked { publisher });
-                            }
-                            items.push(Item::Packet(trusted));
-                        }
-                        Err(refused) => {
-                            blamed = blamed.or(self.refused(refused));
-                        }
-                    }
+                    messages.push(frames);
+                    order.push(None);
                 }
-                Event::Mark(mark) => {
-                    let publisher = directory.speaker(mark.key).map(|speaker| &speaker.name);
-                    let plan = self.runner.plan.borrow();
-                    if publisher.is_ok_and(|name| plan.believed.contains(name)) {
-                        items.push(Item::Mark(mark));
-                    } else {
-                        self.runner.counters.mark_ignored();
-                    }
-                }
+                Event::Mark(mark) if self.believes(&directory, &mark) => order.push(Some(mark)),
+                Event::Mark(_) => self.runner.counters.mark_ignored(),
                 Event::Ping(context) => answers.extend_from_slice(&wire::pong(&context)),
                 // Only a publisher's connection says these, or they need no answer.
                 Event::Send(_)
@@ -356,6 +334,28 @@ impl Link<'_> {
                 | Event::Ignored(_) => {}
             }
         }
+        let now = self.clock.time();
+        let opened = self.runner.door.open(messages, &directory, &mut self.budget, now);
+        let (mut opened, mut blamed) = (opened.into_iter(), None);
+        let mut items = Vec::with_capacity(order.len());
+        for mark in order {
+            if let Some(mark) = mark {
+                items.push(Item::Mark(mark));
+                continue;
+            }
+            match opened.next() {
+                Some(Ok((trusted, forked))) => {
+                    self.trusted_any = true;
+                    if forked {
+                        let publisher = trusted.publisher().clone();
+                        self.runner.notices.tell(Notice::Forked { publisher });
+                    }
+                    items.push(Item::Packet(trusted));
+                }
+                Some(Err(refused)) => blamed = blamed.or(self.refused(refused)),
+                None => {}
+            }
+        }
         if !items.is_empty() {
             self.say(Said::Arrived { items, directory }).await?;
         }
@@ -363,6 +363,13 @@ impl Link<'_> {
             self.stream.write_all(answers.into()).await?;
         }
         blamed.map_or(Ok(()), |why| Err(Ended::Blamed(why)))
+    }
+
+    /// Whether a MARK is of a stream that this link may tell of.
+    fn believes(&self, directory: &Directory, mark: &Mark) -> bool {
+        let plan = self.runner.plan.borrow();
+        let publisher = directory.speaker(mark.key).map(|speaker| &speaker.name);
+        publisher.is_ok_and(|name| plan.believed.contains(name))
     }
 
     /// Tells the application of a refusal; returns it if it ends the link.

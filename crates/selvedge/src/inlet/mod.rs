@@ -37,8 +37,9 @@ pub use reach::Reach;
 /// Links that are peers of an outlet: their names do not meet those of links that were dialled.
 pub const OFFERING: u64 = 1 << 63;
 
-/// Batches from links that may wait for the inlet; each is at most what one read brought.
-const BATCHES: usize = 64;
+/// Batches from links that may wait for the inlet; each is at most what one read brought. Few, so
+/// that what was hashed is still in the processor's cache when it is handed over.
+const BATCHES: usize = 8;
 
 /// What to hear, and from whom.
 #[derive(Clone, Debug)]
@@ -243,10 +244,11 @@ impl Inlet {
         let header = *packet.header();
         let offered = Offered { key: header.key, from: header.start(), upto: header.end() };
         let mut budget = Budget::default();
-        let trusted = match self.door.open(frames, &self.directory, &mut budget, now.time) {
-            Ok((trusted, _)) => trusted,
-            Err(Refused { why: Refusal::Duplicate, .. }) => return Ok(offered),
-            Err(refused) => return Err(refused.why),
+        let opened = self.door.open(vec![frames], &self.directory, &mut budget, now.time);
+        let trusted = match opened.into_iter().next() {
+            Some(Ok((trusted, _))) => trusted,
+            Some(Err(Refused { why: Refusal::Duplicate, .. })) | None => return Ok(offered),
+            Some(Err(refused)) => return Err(refused.why),
         };
         let is_tip = trusted.packet().is_tip();
         let before = self.machine.position(header.key).is_some_and(|at| at >= header.end());

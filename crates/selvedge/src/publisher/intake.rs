@@ -1,47 +1,60 @@
-//! From the application's threads to the publisher's task: no lock and no allocation a message.
+//! From the application's threads to the publisher's task: one short lock a message, and a wake-up
+//! only if the task sleeps.
 //!
-//! A draft's ticket is the number that its message will have. Two threads may put their drafts into
-//! the queue in another order than they drew tickets; [`Outtake`] restores it.
+//! A draft's ticket is the number that its message will have: both are given under the lock, so
+//! drafts come out in the order of their tickets. The lock is never held for longer than it takes
+//! to append one draft: two atomic operations, where a channel without locks needs seven (and
+//! numbers of its own beside it).
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use selvedge_core::limits::SIGN_MESSAGES;
 use selvedge_core::seal::Draft;
-use tokio::sync::{Notify, mpsc};
-
-/// Drafts taken at once: two commits of the most that is signed together.
-const BATCH: usize = 1_024;
+use tokio::sync::Notify;
 
 #[derive(Debug)]
-pub struct Intake {
-    queue: mpsc::UnboundedSender<Ticketed>,
-    level: Arc<Level>,
+pub struct Intake(Arc<Shared>);
+
+#[derive(Debug)]
+pub struct Outtake(Arc<Shared>);
+
+/// What both ends share.
+#[derive(Debug)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    limit: usize,
+    /// For the task: there are drafts, or no intake any more.
+    drafts: Notify,
+    /// For applications: there is room.
+    room: Notify,
 }
 
-/// What waits: the number that it will have, and whether it has to be on the disk to be sent.
-type Ticketed = (u64, Draft, bool);
+#[derive(Debug, Default)]
+struct Waiting {
+    /// All but the last are full.
+    batches: VecDeque<Taken>,
+    tickets: u64,
+    bytes: usize,
+    closed: bool,
+    /// No intake, or no task, is left.
+    ended: bool,
+    /// The task sleeps until there is something.
+    asleep: bool,
+    /// What the last draft that was refused would have taken.
+    refused: usize,
+    /// Somebody waits for room.
+    wanted: bool,
+}
 
-/// Drafts that follow each other.
+/// Drafts that follow each other: of one commit at most.
 #[derive(Debug, Default)]
 pub struct Taken {
     pub drafts: Vec<Draft>,
     /// The numbers of those that have to be on the disk.
     pub durable: Vec<Range<u64>>,
-}
-
-/// What both ends share.
-#[derive(Debug)]
-pub struct Level {
-    tickets: AtomicU64,
-    bytes: AtomicUsize,
-    limit: usize,
-    closed: AtomicBool,
-    room: Notify,
-    waiting: AtomicUsize,
-    /// What the last draft that was refused would have taken.
-    refused: AtomicUsize,
+    bytes: usize,
 }
 
 /// Why a draft was not taken.
@@ -51,102 +64,112 @@ pub enum NotTaken {
     Closed,
 }
 
-#[derive(Debug)]
-pub struct Outtake {
-    queue: mpsc::UnboundedReceiver<Ticketed>,
-    level: Arc<Level>,
-    next: u64,
-    early: BTreeMap<u64, (Draft, bool)>,
-    batch: Vec<Ticketed>,
-}
-
 /// A queue for `limit` bytes of drafts; one larger draft is taken alone.
 pub fn intake(limit: usize) -> (Intake, Outtake) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let level = Arc::new(Level {
-        tickets: AtomicU64::new(0),
-        bytes: AtomicUsize::new(0),
-        limit,
-        closed: AtomicBool::new(false),
-        room: Notify::new(),
-        waiting: AtomicUsize::new(0),
-        refused: AtomicUsize::new(0),
-    });
-    let outtake = Outtake {
-        queue: receiver,
-        level: level.clone(),
-        next: 0,
-        early: BTreeMap::new(),
-        batch: Vec::new(),
-    };
-    (Intake { queue: sender, level }, outtake)
+    let waiting = Mutex::default();
+    let shared = Shared { waiting, limit, drafts: Notify::new(), room: Notify::new() };
+    let shared = Arc::new(shared);
+    (Intake(shared.clone()), Outtake(shared))
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        self.waiting().ended = true;
+        self.drafts.notify_one();
+        self.room.notify_waiters();
+    }
 }
 
 impl Intake {
-    /// Takes a draft and gives its ticket. Never waits.
-    pub fn put(&self, draft: Draft, durable: bool) -> Result<u64, NotTaken> {
-        if self.level.closed.load(Ordering::Acquire) {
-            return Err(NotTaken::Closed);
-        }
+    /// Takes a draft and gives its ticket, or gives the draft back. Never waits.
+    pub fn put(&self, draft: Draft, durable: bool) -> Result<u64, (NotTaken, Draft)> {
         let cost = draft.cost();
-        let before = self.level.bytes.fetch_add(cost, Ordering::AcqRel);
-        if before > 0 && before + cost > self.level.limit {
-            self.level.refused.store(cost, Ordering::Release);
-            self.level.give_back(cost);
-            return Err(NotTaken::Full);
+        let mut waiting = self.0.waiting();
+        if waiting.closed || waiting.ended {
+            return Err((NotTaken::Closed, draft));
         }
-        let ticket = self.level.tickets.fetch_add(1, Ordering::AcqRel);
-        // Fails only once the task is gone: what is accepted then is counted as not sent.
-        self.queue.send((ticket, draft, durable)).map_err(|_| NotTaken::Closed)?;
+        if waiting.bytes > 0 && waiting.bytes + cost > self.0.limit {
+            (waiting.refused, waiting.wanted) = (cost, true);
+            return Err((NotTaken::Full, draft));
+        }
+        let ticket = waiting.tickets;
+        waiting.tickets += 1;
+        waiting.bytes += cost;
+        waiting.push(ticket, draft, durable, cost);
+        if std::mem::take(&mut waiting.asleep) {
+            drop(waiting);
+            self.0.drafts.notify_one();
+        }
         Ok(ticket)
     }
 
     /// Waits until there is room for what was refused last, or no use in waiting.
     pub async fn ready(&self) {
-        let level = &self.level;
-        level.waiting.fetch_add(1, Ordering::AcqRel);
-        let mut room = std::pin::pin!(level.room.notified());
+        let mut room = std::pin::pin!(self.0.room.notified());
         loop {
             room.as_mut().enable(); // before looking, so that no wake-up is missed
-            if level.has_room() || level.closed.load(Ordering::Acquire) {
-                break;
+            if self.has_room() {
+                return;
             }
             room.as_mut().await;
-            room.set(level.room.notified());
+            room.set(self.0.room.notified());
         }
-        level.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn has_room(&self) -> bool {
+        let mut waiting = self.0.waiting();
+        let has_room = waiting.closed || waiting.ended || waiting.has_room(self.0.limit);
+        waiting.wanted |= !has_room;
+        has_room
     }
 
     /// Tickets given so far.
     pub fn tickets(&self) -> u64 {
-        self.level.tickets.load(Ordering::Acquire)
+        self.0.waiting().tickets
     }
 
     /// Takes no draft any more.
     pub fn close(&self) {
-        self.level.closed.store(true, Ordering::Release);
-        self.level.room.notify_waiters();
+        self.0.waiting().closed = true;
+        self.0.room.notify_waiters();
     }
 }
 
-impl Level {
-    fn has_room(&self) -> bool {
-        let bytes = self.bytes.load(Ordering::Acquire);
-        let wanted = self.refused.load(Ordering::Acquire);
-        bytes == 0 || bytes < self.limit && bytes + wanted <= self.limit
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Drop for Outtake {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Waiting {
+    fn has_room(&self, limit: usize) -> bool {
+        self.bytes == 0 || self.bytes < limit && self.bytes + self.refused <= limit
     }
 
-    fn give_back(&self, cost: usize) {
-        self.bytes.fetch_sub(cost, Ordering::AcqRel);
-        if self.waiting.load(Ordering::Acquire) > 0 {
-            self.room.notify_waiters();
+    fn push(&mut self, ticket: u64, draft: Draft, durable: bool, cost: usize) {
+        if self.batches.back().is_none_or(|last| last.drafts.len() >= SIGN_MESSAGES) {
+            self.batches.push_back(Taken::default());
+        }
+        if let Some(last) = self.batches.back_mut() {
+            last.push(ticket, draft, durable, cost);
         }
     }
 }
 
 impl Taken {
-    fn push(&mut self, number: u64, draft: Draft, durable: bool) {
+    fn push(&mut self, number: u64, draft: Draft, durable: bool, cost: usize) {
         self.drafts.push(draft);
+        self.bytes += cost;
         match self.durable.last_mut() {
             _ if !durable => {}
             Some(last) if last.end == number => last.end += 1,
@@ -159,30 +182,29 @@ impl Outtake {
     /// Waits for drafts and returns some, in order of their tickets; `None` once all intakes are
     /// gone. Cancel safe.
     pub async fn take(&mut self) -> Option<Taken> {
-        if self.batch.is_empty() && self.queue.recv_many(&mut self.batch, BATCH).await == 0 {
-            return None;
-        }
-        let mut taken = Taken::default();
-        taken.drafts.reserve(self.batch.len());
-        for (ticket, draft, durable) in self.batch.drain(..) {
-            if ticket != self.next {
-                self.early.insert(ticket, (draft, durable));
-                continue;
+        loop {
+            {
+                let mut waiting = self.0.waiting();
+                if let Some(taken) = waiting.batches.pop_front() {
+                    waiting.bytes -= taken.bytes;
+                    if waiting.wanted && waiting.has_room(self.0.limit) {
+                        waiting.wanted = false;
+                        self.0.room.notify_waiters();
+                    }
+                    return Some(taken);
+                }
+                if waiting.ended {
+                    return None;
+                }
+                waiting.asleep = true;
             }
-            taken.push(ticket, draft, durable);
-            self.next += 1;
-            while let Some((draft, durable)) = self.early.remove(&self.next) {
-                taken.push(self.next, draft, durable);
-                self.next += 1;
-            }
+            self.0.drafts.notified().await; // one permit is kept, so none is missed
         }
-        self.level.give_back(taken.drafts.iter().map(Draft::cost).sum());
-        Some(taken)
     }
 
     /// Tickets given so far.
     pub fn tickets(&self) -> u64 {
-        self.level.tickets.load(Ordering::Acquire)
+        self.0.waiting().tickets
     }
 }
 
@@ -201,6 +223,10 @@ mod tests {
             extension: Bytes::new(),
             body: body.into(),
         }
+    }
+
+    fn put(intake: &Intake, bytes: usize) -> Result<u64, NotTaken> {
+        intake.put(draft(vec![0; bytes]), false).map_err(|(why, _)| why)
     }
 
     #[tokio::test]
@@ -229,18 +255,18 @@ mod tests {
     #[tokio::test]
     async fn a_full_intake_says_so_and_tells_when_there_is_room() {
         let (intake, mut outtake) = intake(100);
-        assert_eq!(intake.put(draft(vec![0; 500]), false), Ok(0)); // alone, any size
-        assert_eq!(intake.put(draft(vec![]), false), Err(NotTaken::Full));
+        assert_eq!(put(&intake, 500), Ok(0)); // alone, any size
+        assert_eq!(put(&intake, 0), Err(NotTaken::Full));
         let (_, drafts) = tokio::join!(intake.ready(), outtake.take());
         assert_eq!(drafts.unwrap().drafts.len(), 1);
-        assert_eq!(intake.put(draft(vec![]), false), Ok(1));
+        assert_eq!(put(&intake, 0), Ok(1));
     }
 
     #[tokio::test]
     async fn room_means_room_for_what_was_refused() {
         let (intake, mut outtake) = intake(1_000);
-        assert_eq!(intake.put(draft(vec![0; 100]), false), Ok(0));
-        assert_eq!(intake.put(draft(vec![0; 890]), false), Err(NotTaken::Full));
+        assert_eq!(put(&intake, 100), Ok(0));
+        assert_eq!(put(&intake, 890), Err(NotTaken::Full));
         tokio::select! {
             biased;
             () = intake.ready() => panic!("there is no room yet"),
@@ -248,6 +274,6 @@ mod tests {
         }
         let (_, drafts) = tokio::join!(intake.ready(), outtake.take());
         assert_eq!(drafts.unwrap().drafts.len(), 1);
-        assert_eq!(intake.put(draft(vec![0; 890]), false), Ok(1));
+        assert_eq!(put(&intake, 890), Ok(1));
     }
 }

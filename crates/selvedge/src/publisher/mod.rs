@@ -292,6 +292,33 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`]; nothing was sent then.
     pub fn send(&self, message: Outgoing) -> Result<Receipt, PublishError> {
+        let (draft, durable) = self.draft(message)?;
+        match self.shared.intake.put(draft, durable) {
+            Ok(seq) => Ok(self.receipt(seq)),
+            Err((NotTaken::Full, _)) => Err(PublishError::Full),
+            Err((NotTaken::Closed, _)) => Err(PublishError::Closed),
+        }
+    }
+
+    /// The same, but waits while the intake is full: for whoever has more to say than is taken at
+    /// once, as with [`Options::hold`]. Nothing was accepted if it is cancelled.
+    ///
+    /// # Errors
+    /// [`PublishError`], but not `Full`; nothing was sent then.
+    pub async fn send_when_ready(&self, message: Outgoing) -> Result<Receipt, PublishError> {
+        let (mut draft, durable) = self.draft(message)?;
+        loop {
+            draft = match self.shared.intake.put(draft, durable) {
+                Ok(seq) => return Ok(self.receipt(seq)),
+                Err((NotTaken::Full, draft)) => draft,
+                Err((NotTaken::Closed, _)) => return Err(PublishError::Closed),
+            };
+            self.ready().await;
+        }
+    }
+
+    /// What a message becomes, and whether it has to be on the disk before it is sent.
+    fn draft(&self, message: Outgoing) -> Result<(Draft, bool), PublishError> {
         let shared = &self.shared;
         if fork::count() != shared.forks {
             return Err(PublishError::Forked);
@@ -306,13 +333,12 @@ impl Publisher {
         if durability == Some(Durability::Log) && shared.durability.is_none() {
             return Err(PublishError::NoJournal(shared.name.clone()));
         }
-        let durable = durability == Some(Durability::Log);
         let draft = Draft { topic, ctype, time: wall(), extension, body };
-        match shared.intake.put(draft, durable) {
-            Ok(seq) => Ok(Receipt { seq, shared: shared.clone() }),
-            Err(NotTaken::Full) => Err(PublishError::Full),
-            Err(NotTaken::Closed) => Err(PublishError::Closed),
-        }
+        Ok((draft, durability == Some(Durability::Log)))
+    }
+
+    fn receipt(&self, seq: u64) -> Receipt {
+        Receipt { seq, shared: self.shared.clone() }
     }
 
     /// Whether this service may say anything on `topic` now, as [`Publisher::send`] would judge.

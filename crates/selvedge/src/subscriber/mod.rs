@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use selvedge_core::directory::Directory;
+use selvedge_core::subscriber::Lost;
 use selvedge_core::{KeyId, Position};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -19,7 +20,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::counters::LinkCounters;
 use crate::cursor::CursorError;
 use crate::dead::{Again, LetterError, Letters};
-use crate::message::{Event, Message};
+use crate::message::{Event, Message, Messages};
 pub use builder::{Builder, ConnectError, Start};
 use inbox::{Batch, Inbox, Item};
 use progress::{Progress, Ticket};
@@ -56,7 +57,7 @@ pub use run::{Exhausted, Outcome, RunError};
 /// # publisher.publish("org.example.web.login", &("amy", 7))?;
 /// if let Some(Event::Message(message)) = subscriber.next().await {
 ///     let (user, attempts): (String, u32) = message.decode()?;
-///     println!("{}: {user} {attempts}", message.topic);
+///     println!("{}: {user} {attempts}", message.topic());
 /// #   assert_eq!((user.as_str(), attempts), ("amy", 7));
 /// }
 /// # Ok(())
@@ -100,7 +101,8 @@ enum Acks {
 
 #[derive(Debug)]
 enum Ready {
-    Event(Event),
+    Messages(Messages),
+    Lost(Lost),
     Passed(KeyId, Position),
 }
 
@@ -174,15 +176,26 @@ impl Subscriber {
             return Poll::Ready(Some((Event::Message(message), Some(ticket))));
         }
         loop {
-            while let Some(item) = self.ready.pop_front() {
-                match (item, &mut self.progress) {
-                    (Ready::Event(event), progress) => {
-                        let ticket = progress.as_mut().map(|progress| take(progress, &event));
-                        return Poll::Ready(Some((event, ticket)));
+            while let Some(item) = self.ready.front_mut() {
+                let event = match item {
+                    Ready::Messages(messages) => messages.next().map(Event::Message),
+                    Ready::Lost(lost) => Some(Event::Lost(lost.clone())),
+                    Ready::Passed(key, upto) => {
+                        let progress = self.progress.iter_mut();
+                        progress.for_each(|progress| progress.pass(*key, *upto));
+                        None
                     }
-                    (Ready::Passed(key, upto), Some(progress)) => progress.pass(key, upto),
-                    (Ready::Passed(..), None) => {}
+                };
+                if !matches!(item, Ready::Messages(_)) || event.is_none() {
+                    self.ready.pop_front();
                 }
+                let Some(event) = event else { continue };
+                // Its publisher's fault; the body is good, so it is handed over.
+                if matches!(&event, Event::Message(m) if m.headers().is_err()) {
+                    self.counters.bad_extension();
+                }
+                let ticket = self.progress.as_mut().map(|progress| take(progress, &event));
+                return Poll::Ready(Some((event, ticket)));
             }
             self.inbox.give_back(std::mem::take(&mut self.charged));
             match ready!(self.batches.poll_recv(cx)) {
@@ -214,20 +227,15 @@ impl Subscriber {
             match item {
                 Item::Delivery(delivery) => {
                     let old = |progress: &mut Progress| progress.is_too_old(&delivery);
+                    let (key, end) = (delivery.key, delivery.header.end());
                     if !self.progress.as_mut().is_some_and(old) {
-                        self.ready.extend(Message::all(&delivery).map(|message| {
-                            // Its publisher's fault; the body is good, so it is handed over.
-                            if message.headers().is_err() {
-                                self.counters.bad_extension();
-                            }
-                            Ready::Event(Event::Message(message))
-                        }));
+                        self.ready.push_back(Ready::Messages(Message::all(delivery)));
                     }
                     if self.progress.is_some() {
-                        self.ready.push_back(Ready::Passed(delivery.key, delivery.header.end()));
+                        self.ready.push_back(Ready::Passed(key, end));
                     }
                 }
-                Item::Lost(lost) => self.ready.push_back(Ready::Event(Event::Lost(lost))),
+                Item::Lost(lost) => self.ready.push_back(Ready::Lost(lost)),
                 Item::Passed(key, upto) => self.ready.push_back(Ready::Passed(key, upto)),
             }
         }

@@ -145,7 +145,7 @@ impl Subscriber {
     ///     match event {
     ///         Event::Message(message) => {
     ///             let (user, attempts): (String, u32) = message.decode()?;
-    ///             println!("{}: {user} {attempts}", message.topic);
+    ///             println!("{}: {user} {attempts}", message.topic());
     ///         }
     ///         Event::Lost(lost) => eprintln!("{} to {} are lost", lost.from, lost.to),
     ///     }

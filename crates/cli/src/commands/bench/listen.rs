@@ -6,7 +6,7 @@ use selvedge::{ContentType, Event, Message, Outgoing};
 use tokio_util::sync::CancellationToken;
 
 use super::{ANSWERS, Answer, DATA, ECHOES, Ends, Heard, LISTENER, Order, SENDER, Service};
-use super::{cpu_ns, monotonic_ns, say};
+use super::{cpu_ns, monotonic_ns};
 use crate::options::Common;
 use crate::{output, signals};
 
@@ -36,12 +36,12 @@ pub async fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let mut counting = Counting::default();
     while let Some(event) = next(&mut service, &shutdown).await {
         match event {
-            Event::Message(message) if message.topic.as_str().starts_with(DATA) => {
+            Event::Message(message) if message.topic().as_str().starts_with(DATA) => {
                 counting.count();
                 if counting.echo {
                     let body = message.body.clone();
                     let echo = Outgoing::raw(ECHOES, ContentType::BYTES, body)?;
-                    say(&service.publisher, echo).await?;
+                    service.publisher.send_when_ready(echo).await?;
                 }
             }
             Event::Message(message) => obey(&service, &mut counting, &message, common).await?,
@@ -80,7 +80,8 @@ async fn obey(
         }
         Order::End { .. } => return Ok(()), // of a run that another process began
     };
-    say(&service.publisher, Outgoing::value(ANSWERS, &answer)?).await
+    service.publisher.send_when_ready(Outgoing::value(ANSWERS, &answer)?).await?;
+    Ok(())
 }
 
 fn report(heard: &Heard, common: &Common) -> anyhow::Result<()> {

@@ -14,8 +14,8 @@ use anyhow::{Context as _, anyhow};
 use clap::Subcommand;
 use rustix::time::{ClockId, clock_gettime};
 use selvedge::directory::{Directory, Endpoint};
-use selvedge::publisher::{Options, PublishError};
-use selvedge::{Outgoing, Publisher, Subscriber};
+use selvedge::publisher::Options;
+use selvedge::{Publisher, Subscriber};
 use selvedge_core::seal::SecretKey;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -158,16 +158,6 @@ fn key(secret: &str, name: &str) -> SecretKey {
         .chain_update(secret)
         .finalize();
     SecretKey::from_seed(&seed.into())
-}
-
-/// Says it, when there is room for it.
-async fn say(publisher: &Publisher, message: Outgoing) -> anyhow::Result<()> {
-    loop {
-        match publisher.send(message.clone()) {
-            Err(PublishError::Full) => publisher.ready().await,
-            outcome => return Ok(outcome.map(drop)?),
-        }
-    }
 }
 
 fn monotonic_ns() -> u64 {

@@ -4,16 +4,15 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use clap::value_parser;
-use selvedge::publisher::PublishError;
 use selvedge::{ContentType, Event, Outgoing, Publisher, Subscriber, Topic, wall};
 use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
 use super::{ANSWERS, Answer, DATA, Ends, Heard, LISTENER, ORDERS, Order, SENDER, Service};
-use super::{cpu_ns, monotonic_ns, say};
+use super::{cpu_ns, monotonic_ns};
 use crate::options::{self, Common};
 use crate::output;
 
@@ -138,11 +137,11 @@ async fn ask(
         Order::Begin { run, .. } | Order::End { run } => (run, matches!(order, Order::End { .. })),
     };
     while Instant::now() < deadline {
-        say(publisher, Outgoing::value(ORDERS, &order)?).await?;
+        publisher.send_when_ready(Outgoing::value(ORDERS, &order)?).await?;
         let again = deadline.min(Instant::now() + AGAIN);
         while let Ok(event) = timeout_at(again, subscriber.next()).await {
             let Some(Event::Message(message)) = event else { continue };
-            if message.topic.as_str() != ANSWERS {
+            if message.topic().as_str() != ANSWERS {
                 continue; // an echo that came late
             }
             let answer = message.decode()?;
@@ -172,7 +171,7 @@ async fn echoes(
         tokio::select! {
             outcome = &mut sending, if sent.is_none() => sent = Some(outcome??),
             event = timeout_at(late, subscriber.next()) => match event {
-                Ok(Some(Event::Message(message))) if message.topic.as_str() != ANSWERS => {
+                Ok(Some(Event::Message(message))) if message.topic().as_str() != ANSWERS => {
                     let stamp = message.body.first_chunk().copied().map(u64::from_le_bytes);
                     trips.push(monotonic_ns().saturating_sub(stamp.unwrap_or(0)));
                 }
@@ -222,10 +221,7 @@ impl Plan {
             }
             let topic = self.topics[(number % self.topics.len() as u64) as usize].clone();
             let message = Outgoing::raw(topic, ContentType::BYTES, self.body.clone())?;
-            while let Err(why) = publisher.send(message.clone()) {
-                ensure!(matches!(why, PublishError::Full), why);
-                self.runtime.block_on(publisher.ready());
-            }
+            self.runtime.block_on(publisher.send_when_ready(message))?;
             number += 1;
         }
         Ok(number)

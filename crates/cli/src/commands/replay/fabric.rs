@@ -194,8 +194,8 @@ impl Fabric {
         }
         let limit = self.streams.get(&delivery.key).and_then(|stream| stream.limit);
         let mut all_after = true;
-        for message in Message::all(delivery) {
-            let is_wanted = self.patterns.iter().any(|pattern| pattern.matches(&message.topic));
+        for message in Message::all(delivery.clone()) {
+            let is_wanted = self.patterns.iter().any(|pattern| pattern.matches(message.topic()));
             if is_wanted && limit.is_none_or(|limit| message.position < limit) {
                 all_after &= self.filter.message(message, items) == Lies::After;
             } else {

@@ -91,7 +91,7 @@ fn take(played: Played, filter: &mut Filter, out: &mut Vec<Item>) {
     match played {
         Played::Deliver(delivery) => {
             let _: Vec<Lies> =
-                Message::all(&delivery).map(|message| filter.message(message, out)).collect();
+                Message::all(delivery).map(|message| filter.message(message, out)).collect();
         }
         Played::Lost { key, publisher, from, to, cause } => {
             let name = publisher.map_or_else(|| key.to_string(), |name| name.to_string());

@@ -52,8 +52,8 @@ pub fn json(message: &Message, out: &mut Vec<u8>) {
     let body = body_as_json(message);
     let line = Line {
         id: message.id(),
-        topic: message.topic.as_str(),
-        publisher: message.publisher.as_str(),
+        topic: message.topic().as_str(),
+        publisher: message.publisher().as_str(),
         epoch: message.position.epoch,
         seq: message.position.seq,
         tseq: message.tseq,
@@ -97,7 +97,8 @@ const GREEN: &str = "\x1b[32m";
 fn text(message: &Message, colour: bool) -> String {
     let paint = |style: &'static str| if colour { style } else { "" };
     let (reset, dim, bold, green) = (paint(RESET), paint(DIM), paint(BOLD), paint(GREEN));
-    let (time, topic, publisher) = (output::time(message.time), &message.topic, &message.publisher);
+    let (time, topic, publisher) =
+        (output::time(message.time), &message.topic(), &message.publisher());
     // Writing to a String does not fail.
     let mut out = String::new();
     let _ = write!(out, "{dim}{time}{reset} {bold}{topic}{reset} {green}{publisher}{reset} ");
@@ -124,20 +125,21 @@ fn text(message: &Message, colour: bool) -> String {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
+    use selvedge::Origin;
+
     use super::*;
 
     fn message(ctype: ContentType, body: &'static [u8]) -> Message {
+        let (publisher, topic) = ("web".parse().unwrap(), "org.example.up".parse().unwrap());
         Message {
-            publisher: "web".parse().unwrap(),
+            origin: Origin { publisher, topic, packet: body.into() }.into(),
             key: selvedge::KeyId(1),
             position: selvedge::Position::new(7, 8),
-            topic: "org.example.up".parse().unwrap(),
             tseq: 9,
             ctype,
             time: UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_001),
             body: body.into(),
             extension: Headers::new().with("user", "a\nmy").encode().unwrap(),
-            packet: body.into(),
             index: 0,
         }
     }
