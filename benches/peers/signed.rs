@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, anyhow};
+use bytes::BytesMut;
 use selvedge::directory::Directory;
 use selvedge::publisher::Options;
 use selvedge::{ContentType, Event, Listener, Outgoing, Publisher, Subscriber, Topic};
@@ -30,6 +31,9 @@ pub const PEER: Peer = Peer {
 /// After this many messages the publisher's task gets its turn on the one thread.
 const TURN: usize = 512;
 
+/// Bytes of bodies for which room is made at once.
+const ARENA: usize = 64 * 1_024;
+
 fn publish(bodies: &mut Publishing) -> Result<()> {
     runtime()?.block_on(async {
         let (listener, endpoint) = listener(bodies.place())?;
@@ -53,9 +57,15 @@ fn publish(bodies: &mut Publishing) -> Result<()> {
 
 async fn send(bodies: &mut Publishing, publisher: &Publisher, topics: &[Topic]) -> Result<()> {
     let mut sent = 0;
+    // Whoever says much has room for many bodies made at once.
+    let mut arena = BytesMut::new();
     while let Some((topic, body)) = bodies.next() {
         let topic = topics[topic].clone();
-        let message = Outgoing::raw(topic, ContentType::BYTES, body.to_vec())?;
+        if arena.capacity() < body.len() {
+            arena = BytesMut::with_capacity(ARENA.max(body.len()));
+        }
+        arena.extend_from_slice(body);
+        let message = Outgoing::raw(topic, ContentType::BYTES, arena.split().freeze())?;
         publisher.send_when_ready(message).await?;
         sent += 1;
         if bodies.is_paced() || sent % TURN == 0 {
