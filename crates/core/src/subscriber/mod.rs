@@ -23,7 +23,7 @@ use crate::wire::{Ask, Mark};
 use crate::{KeyId, Now, Position, Time};
 use stream::Stream;
 
-pub use pending::{Delivery, Place};
+pub use pending::{Delivery, Order};
 
 /// The caller's name for a connection that packets come over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
