@@ -1,7 +1,6 @@
 //! Does a peer that waits for room go on when another one, which took it, is gone?
 
 #[path = "support/stream.rs"]
-#[allow(dead_code)]
 mod stream;
 
 use bytes::Bytes;

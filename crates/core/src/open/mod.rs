@@ -25,8 +25,8 @@ use crate::seal::{Commit, Malformed, Packet, Sealed, signed_bytes};
 use crate::topic::{Name, Pattern};
 use crate::{KeyId, Position, Time};
 
-/// A packet whose seal was made by a key that the directory allows its topic. Only this module makes
-/// one. Cheap to clone.
+/// A packet whose seal was made by a key that the directory allows its topic. Only this module
+/// makes one. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Trusted(Arc<Passed>);
 
