@@ -67,6 +67,69 @@ async fn a_new_subscriber_gets_the_whole_history_from_an_archive_alone() {
     all(&mut hearing, 0..300).await;
 }
 
+/// What a subscriber hears that begins with the oldest the relay has.
+fn archived(fabric: &Fabric, name: &str) -> Hearing {
+    let builder = Subscriber::to(fabric.relays_only())
+        .name(name.parse().unwrap())
+        .state(fabric.folder.path().join(name))
+        .start(Start::Oldest);
+    Hearing::new(builder.via("edge".parse().unwrap()))
+}
+
+#[tokio::test]
+async fn a_restarted_archive_serves_all_epochs_of_a_dead_publisher() {
+    let mut fabric = Fabric::new(&["web"]);
+    fabric.add_relay("edge", KEPT);
+    let relay = fabric.relay("edge", &[]);
+    let mut first = archived(&fabric, "first");
+    let mut away = archived(&fabric, "away");
+    for round in 0..3 {
+        let publisher = fabric.publisher("web");
+        fabric::heard(&publisher, "web.a").await;
+        say(&publisher, "web.a", round * 100..round * 100 + 100).await;
+        soon("a close", publisher.close(LIMIT)).await.unwrap();
+        all(&mut first, round * 100..round * 100 + 100).await;
+        if round == 0 {
+            all(&mut away, 0..100).await;
+        }
+    }
+    drop((first, away));
+    relay.kill().await;
+    let _relay = fabric.relay("edge", &[]);
+    let mut new = archived(&fabric, "new");
+    all(&mut new, 0..300).await;
+    // Its last one was not asked beyond before: it comes again.
+    let mut back = archived(&fabric, "away");
+    all(&mut back, 99..300).await;
+    assert_eq!((new.count("lost_ranges"), back.count("lost_ranges")), (0, 0));
+}
+
+#[tokio::test]
+async fn however_often_a_publisher_restarts_nothing_is_lost_to_who_was_away() {
+    let mut fabric = Fabric::new(&["web"]);
+    fabric.keep_journal("web");
+    fabric.add_relay("edge", KEPT);
+    for round in 0..20 {
+        let publisher = fabric.publisher("web");
+        say(&publisher, "web.a", round * 2..round * 2 + 2).await;
+        soon("a close", publisher.close(LIMIT)).await.unwrap();
+    }
+    let publisher = fabric.publisher("web");
+    let mut direct = oldest(&fabric, &[]);
+    all(&mut direct, 0..40).await;
+    // The relay hears it all at once; then its disk is all there is.
+    let relay = fabric.relay("edge", &[]);
+    let mut relayed = archived(&fabric, "relayed");
+    all(&mut relayed, 0..40).await;
+    drop(publisher);
+    relay.kill().await;
+    let _relay = fabric.relay("edge", &[]);
+    let mut new = archived(&fabric, "new");
+    all(&mut new, 0..40).await;
+    let heard = [direct, relayed, new];
+    assert!(heard.iter().all(|hearing| hearing.count("lost_ranges") == 0));
+}
+
 #[tokio::test]
 async fn a_publisher_with_a_journal_fills_what_a_relay_missed() {
     let mut fabric = Fabric::new(&["web"]);
@@ -115,4 +178,38 @@ async fn one_of_two_relays_is_enough_and_two_double_nothing() {
         all(&mut hearing, round * 100..round * 100 + 100).await;
     }
     assert_eq!(hearing.count("lost_ranges"), 0);
+}
+
+#[tokio::test]
+async fn what_a_full_disk_refused_is_asked_for_again() {
+    let mut fabric = Fabric::journaled(&["web"]);
+    fabric.add_relay("edge", "journal = true\nretain = { bytes = \"8MiB\" }"); // segments of 1 MiB
+    let _relay = fabric.relay("edge", &[]);
+    let publisher = fabric.publisher("web");
+    let mut live = archived(&fabric, "live");
+    let (topic, padding) = ("web.a".parse::<selvedge::Topic>().unwrap(), "x".repeat(50_000));
+    let mut next = 0..;
+    let mut say = |count: usize| {
+        for number in next.by_ref().take(count) {
+            publisher.publish(topic.clone(), &(number, &padding)).unwrap();
+        }
+    };
+    say(5);
+    for _ in 0..5 {
+        live.message().await;
+    }
+    // Where no new segment can be made, the disk is as good as full.
+    let (journal, away) = (fabric.folder.path().join("edge/edge.journal"), fabric.folder.path());
+    std::fs::rename(&journal, away.join("away")).unwrap();
+    say(50);
+    for _ in 0..50 {
+        live.message().await; // all the same
+    }
+    std::fs::rename(away.join("away"), &journal).unwrap();
+    say(5);
+    let mut new = archived(&fabric, "new");
+    for expected in 0..60u64 {
+        let (number, _) = new.message().await.decode::<(u64, String)>().unwrap();
+        assert_eq!(number, expected);
+    }
 }

@@ -79,7 +79,7 @@ fn what_the_journal_does_not_take_is_told() {
     let bridge = fabric.command(&[&bridge[..], &["--prefix", "org.example"]].concat());
     // No file may be larger than a few KiB, as on a disk that is full.
     let mut limited = std::process::Command::new("/bin/sh");
-    limited.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""]);
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" \"$@\""]);
     limited.arg(bridge.get_program()).args(bridge.get_args()).env_clear();
     limited.envs(bridge.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let bridge = Running::new(limited);

@@ -76,3 +76,25 @@ fn an_address_or_a_state_that_another_process_has() {
     first.close_input();
     assert!(first.end().success());
 }
+
+#[test]
+fn a_journal_that_another_process_writes() {
+    let fabric = Fabric::journaled();
+    let journal = fabric.path("journal").display().to_string();
+    fabric.edit(
+        "topics = [\"org.example.#\"]\njournal = true",
+        &format!("topics = [\"org.example.#\"]\njournal = \"{journal}\""),
+    );
+    let mut first = fabric.start(&["publish", "org.example.a", "--name", "web", "--receipts"]);
+    first.write(b"x\n");
+    assert!(first.line().starts_with("web/"));
+    let bind = fabric.path("elsewhere").display().to_string();
+    let line = format!("journal = \"{journal}\"");
+    fabric.edit(&line, &format!("{line}\nbind = \"ipc://{bind}\""));
+    let state = fabric.path("other").display().to_string();
+    let second = fabric.run(&[&PUBLISH[..], &["--state", &state]].concat());
+    ends(&second, 1, &journal);
+    ends(&second, 1, "selvedge");
+    first.close_input();
+    assert!(first.end().success());
+}

@@ -127,15 +127,54 @@ fn a_record_is_found_by_any_place_in_it_and_gaps_are_told() {
 }
 
 #[test]
+fn a_note_holds_no_place_and_is_read_by_who_reads_on_over_it() {
+    let disk = Sim::new(6);
+    let mut journal = open(&disk);
+    let at = |epoch, seq| Place::new(epoch, seq);
+    let mut append = |from, upto| {
+        let record = Record { stream: 1, from, upto, time_us: 0, preamble: b"", body: &[] };
+        journal.append(&[record]).unwrap();
+    };
+    append(at(1, 0), at(1, 5));
+    append(at(2, 0), at(2, 0));
+    append(at(2, 0), at(2, 3));
+    append(at(2, 7), at(2, 7));
+    append(at(2, 7), at(2, 9));
+    append(at(3, 0), at(3, 0));
+    journal.sync().unwrap();
+    let look = |journal: &Journal| {
+        let reader = journal.reader();
+        let held = [(at(1, 0), at(1, 5)), (at(2, 0), at(2, 3)), (at(2, 7), at(2, 9))];
+        assert_eq!(reader.held(1), held);
+        let notes = |from, upto| -> Vec<Place> {
+            let chunk = reader.read(1, from, upto, 1 << 20).unwrap();
+            let notes = chunk.records.iter().filter(|entry| entry.from == entry.upto);
+            notes.map(|entry| entry.from).collect()
+        };
+        assert_eq!(notes(at(0, 0), at(9, 0)), [at(2, 0), at(2, 7), at(3, 0)]);
+        assert_eq!(notes(at(1, 5), at(3, 0)), [at(2, 0), at(2, 7), at(3, 0)]);
+        assert_eq!(notes(at(2, 0), at(2, 3)), []);
+        assert_eq!(notes(at(2, 4), at(2, 7)), [at(2, 7)]);
+        assert_eq!(notes(at(2, 9), at(3, 0)), [at(3, 0)]);
+        assert_eq!(notes(at(3, 0), at(9, 0)), []);
+    };
+    look(&journal);
+    drop(journal);
+    let journal = open(&disk);
+    assert_eq!((journal.recovery().records, journal.recovery().repeated), (6, 0));
+    look(&journal);
+}
+
+#[test]
 fn nothing_of_a_bad_batch_is_appended() {
     let mut journal = open(&Sim::new(3));
     append(&mut journal, 1, 0..2);
     let (good, late) = (record(1, 2, &[]), record(1, 1, &[]));
     let error = journal.append(&[good, late]).unwrap_err();
     assert!(matches!(error, AppendError::Bad(BadRecord::OutOfOrder { .. })), "{error}");
-    let empty = Record { upto: place(2), ..good };
-    let error = journal.append(&[empty]).unwrap_err();
-    assert!(matches!(error, AppendError::Bad(BadRecord::Empty(_))), "{error}");
+    let backwards = Record { upto: place(1), ..good };
+    let error = journal.append(&[backwards]).unwrap_err();
+    assert!(matches!(error, AppendError::Bad(BadRecord::Backwards(_))), "{error}");
     let error = journal.append(&[Record { preamble: &[0; 4096], ..good }]).unwrap_err();
     assert!(matches!(error, AppendError::Bad(BadRecord::TooLong { .. })), "{error}");
     assert_eq!(read(&journal, 1, 0, 9, 1 << 20), [0, 1]);

@@ -47,7 +47,8 @@ impl Ear {
         let now = Now { time: self.time, wall: Wall(WALL.0 + self.time.0) };
         let mut out = Vec::new();
         self.subscriber.handle(now, input, &mut out);
-        self.said.extend(out.iter().map(show));
+        let said = out.iter().filter(|output| !matches!(output, Output::Evidence { .. }));
+        self.said.extend(said.map(show));
     }
 
     fn packet(&mut self, link: LinkId, trusted: Trusted) {
@@ -90,6 +91,7 @@ fn show(output: &Output) -> String {
         Output::Started { at, .. } => format!("start {}", at.seq),
         Output::Tip(tip) => format!("tip {}", tip.packet().start().seq),
         Output::Ask { link, ask } => format!("?{} {}", link.0, ask.from.seq),
+        Output::Evidence { at, .. } => format!("evidence {}", at.seq),
         Output::Superseded { epoch, .. } => format!("superseded {epoch}"),
     }
 }

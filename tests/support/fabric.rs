@@ -173,6 +173,16 @@ impl Fabric {
         self.sender.subscribe()
     }
 
+    /// The directory as it is now, for who cannot dial services: they are heard over relays.
+    pub fn relays_only(&self) -> watch::Receiver<Arc<Directory>> {
+        let text = self.text();
+        let (services, relays) = text.split_once("[relays.").unwrap();
+        let kept = services.lines().filter(|line| !line.starts_with("endpoint"));
+        let services: String = kept.flat_map(|line| [line, "\n"]).collect();
+        let text = format!("{services}[relays.{relays}");
+        watch::channel(Arc::new(Directory::from_text("endpoints.toml", &text).unwrap())).1
+    }
+
     pub fn options(&self, name: &str) -> publisher::Options {
         let key = self.services[name].key.clone();
         let mut options = publisher::Options::new(name.parse().unwrap(), key);

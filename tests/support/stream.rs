@@ -1,4 +1,5 @@
 //! A publisher of one stream, made by hand: commits, tips and trusted packets for tests.
+#![allow(dead_code, reason = "no test uses all of it")]
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
 //! How a process is asked to end.
 
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -26,4 +27,14 @@ pub fn shutdown() -> std::io::Result<CancellationToken> {
         }
     });
     Ok(token)
+}
+
+/// From now on a file that would grow over the limit of this process (RLIMIT_FSIZE) is an error, as
+/// a full disk is, and not the end of the process. Must be called within a tokio runtime.
+///
+/// # Errors
+/// If the system does not let signals be handled.
+pub fn survive_size_limits() -> std::io::Result<()> {
+    // A handler, unlike what is ignored, is nothing that commands which we run inherit.
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw())).map(drop)
 }

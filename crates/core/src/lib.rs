@@ -11,6 +11,7 @@
 //! | [`wire`] | ZMTP 3.1: greeting, commands, frames, who subscribed to which prefix |
 //! | [`seal`] | the bytes that are signed: packets, commits, tips, Merkle proofs |
 //! | [`open`] | the only door: from a received packet to a [`open::Trusted`] one, or a `Refusal` |
+//! | [`epochs`] | which epoch begins, and how earlier ones ended |
 //! | [`author`] | drafts → numbers → commits; when to sign, when to send a tip |
 //! | [`fanout`] | peers, their prefixes and queues; who gets what next; MARK |
 //! | [`subscriber`] | trusted packets → order, duplicates, holes, `Lost` |
@@ -22,6 +23,7 @@ extern crate alloc;
 
 pub mod author;
 pub mod directory;
+pub mod epochs;
 pub mod fanout;
 pub mod limits;
 pub mod open;

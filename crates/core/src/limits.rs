@@ -147,6 +147,9 @@ pub const RANGES: usize = 1_024;
 /// Topics of one stream whose last number a subscriber remembers. About 200 KiB.
 pub const TOPICS_HEARD: usize = 1_024;
 
+/// Epochs of one stream from its position on of whose end a subscriber knows. Each keeps a tip.
+pub const EPOCHS_AHEAD: usize = 64;
+
 /// How long a link that was asked, and does not move, may still fill a hole that a tip closes.
 pub const HOLE_PATIENCE: Duration = Duration::from_secs(5);
 

@@ -72,6 +72,7 @@ impl Stream {
         let mut joined = Vec::new();
         let ranges = self.parts.iter().flat_map(|part| &part.ranges);
         ranges.for_each(|&(from, upto)| join(&mut joined, from, upto));
+        joined.retain(|(from, upto)| from < upto); // a note holds no place
         joined
     }
 }
@@ -141,7 +142,8 @@ impl Index {
             let Some(part) = stream.parts.back_mut().filter(|part| part.segment == segment) else {
                 continue;
             };
-            gone.push(Span { stream: id, from, upto: part.end() });
+            let upto = part.end();
+            gone.extend((from < upto).then_some(Span { stream: id, from, upto }));
             part.offsets.truncate(part.before(offset));
             part.ranges.retain_mut(|range| {
                 range.1 = range.1.min(from);

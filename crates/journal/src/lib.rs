@@ -55,12 +55,14 @@
 //!  64  body
 //! ```
 //!
-//! A preamble's body says who speaks on its stream; it stands before the stream's first record in
-//! each segment. An end says that nothing is missing before it: it is written when a segment or
-//! recording is finished, and more may follow if a journal is opened again. Of preambles, `from`,
-//! `upto` and `time_us` are 0; of an end, `stream` too. Salt and offset in the second CRC make a
-//! record good in one place of one file only: the image of a record inside a body is never taken
-//! for one, and a header that is good vouches for the length of a body that is not.
+//! A record with `from` = `upto` is a note: it holds no place, and is read by whoever reads on over
+//! its place from before it. A preamble's body says who speaks on its stream; it stands before the
+//! stream's first record in each segment. An end says that nothing is missing before it: it is
+//! written when a segment or recording is finished, and more may follow if a journal is opened
+//! again. Of preambles, `from`, `upto` and `time_us` are 0; of an end, `stream` too. Salt and
+//! offset in the second CRC make a record good in one place of one file only: the image of a record
+//! inside a body is never taken for one, and a header that is good vouches for the length of a body
+//! that is not.
 //!
 //! # Memory
 //!

@@ -76,7 +76,8 @@ impl Reader {
         Reader { disk, index }
     }
 
-    /// The records whose places meet `from..upto`, in order: at least one if there is one, and
+    /// The records whose places meet `from..upto`, and the notes after `from` and not after `upto`,
+    /// in order: at least one if there is one, and
     /// then as many as together take about `max_bytes`.
     pub fn read(
         &self,

@@ -13,7 +13,8 @@ pub struct Record<'a> {
     /// Its first place, at or after the end of all that is held of the stream.
     pub from: Place,
     /// The first place after it: everything of this stream in `from..upto` that the journal holds
-    /// is in this record. Above `from`; of a later epoch if it likes.
+    /// is in this record; of a later epoch if it likes. Equal to `from` in a note, which holds no
+    /// place, and is read by whoever reads on over its place from before it.
     pub upto: Place,
     /// Microseconds since 1970, for retention by age.
     pub time_us: u64,
@@ -28,9 +29,9 @@ pub struct Record<'a> {
 /// A record that cannot be written, whatever the disk does. Nothing of its batch was appended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecord {
-    /// It would hold no place.
-    #[error("a record must hold a place: {0} does not")]
-    Empty(Span),
+    /// It would end before it begins.
+    #[error("a record cannot end before it begins: {0}")]
+    Backwards(Span),
     /// Something of the stream is held at or after its first place.
     #[error("{record} begins before {end}, where what is held of its stream ends")]
     OutOfOrder {
@@ -75,9 +76,9 @@ impl Record<'_> {
         };
         within("a preamble", self.preamble.len(), MAX_PREAMBLE)?;
         within("a body", self.body_len(), MAX_BODY)?;
-        match self.from < self.upto {
+        match self.from <= self.upto {
             true => Ok(()),
-            false => Err(BadRecord::Empty(self.span())),
+            false => Err(BadRecord::Backwards(self.span())),
         }
     }
 }

@@ -270,7 +270,7 @@ impl Reading {
         let stream = self.index.streams.get(&span.stream);
         let before = stream.and_then(|stream| Some((stream.end()?, stream.last()?)));
         let Ok(at) = u32::try_from(offset) else { return };
-        if span.from >= span.upto || before.is_some_and(|(end, _)| span.from < end) {
+        if span.from > span.upto || before.is_some_and(|(end, _)| span.from < end) {
             self.recovery.repeated += 1;
             return;
         }

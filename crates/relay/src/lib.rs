@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod offers;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use offers::Offers;
+use refused::Refused;
 
 /// How long to go on writing after the shutdown.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -94,6 +96,9 @@ pub struct Node {
     /// Where what the journal holds of each stream ends, and what is to follow begins.
     since: BTreeMap<KeyId, Position>,
     offers: Offers,
+    refused: Refused,
+    /// Up to where peers were told of each stream.
+    told: BTreeMap<KeyId, Position>,
     directory: watch::Receiver<Arc<Directory>>,
 }
 
@@ -141,8 +146,19 @@ impl Node {
         let mut outlet = Outlet::new(listener, serves);
         since.iter().for_each(|(key, end)| outlet.passed(*key, *end));
         let inlet = Inlet::new(directory.clone(), options);
-        let offers = Offers::default();
-        Ok(Node { name, carries, voice, inlet, outlet, journal, since, offers, directory })
+        Ok(Node {
+            name,
+            carries,
+            voice,
+            inlet,
+            outlet,
+            journal,
+            since,
+            offers: Offers::default(),
+            refused: Refused::default(),
+            told: BTreeMap::new(),
+            directory,
+        })
     }
 
     /// What it does, readable while it runs.
@@ -160,6 +176,7 @@ impl Node {
                 () = self.inlet.turn(&mut outputs) => {}
                 () = self.outlet.turn() => self.offered(&mut outputs),
                 () = written(&mut self.journal, &mut done) => {}
+                () = self.refused.due() => self.ask_again(&mut outputs),
                 turn = self.voice.turn() => {
                     let mut steps = Vec::new();
                     self.voice.take(turn, &mut steps);
@@ -173,7 +190,8 @@ impl Node {
                 () = shutdown.cancelled() => break,
             }
             outputs.drain(..).for_each(|output| self.pass_on(output));
-            if self.offers.ready(|key| self.inlet.position(key)) {
+            let held = |key| self.journal.as_ref().map(|j| j.held(key)).unwrap_or_default();
+            if self.offers.ready(|key| self.inlet.position(key), held) {
                 self.step(Step::Sync);
             }
             done.drain(..).for_each(|done| self.tell(done));
@@ -202,6 +220,11 @@ impl Node {
                 let since = self.since.entry(lost.key).or_default();
                 *since = lost.to.max(*since);
                 self.step(Step::Gone { key: lost.key, upto: lost.to });
+            }
+            Output::Evidence { key, at, tip } => {
+                self.since.insert(key, at);
+                let speaker = self.speaker(key, tip.publisher());
+                self.step(Step::Note { at, tip: tip.to_commit(), speaker });
             }
             Output::Ask { .. } | Output::Superseded { .. } => {} // done, and told as a notice
         }
@@ -234,12 +257,37 @@ impl Node {
         }
     }
 
+    /// What could not be kept is asked for again, from where what is held ends.
+    fn ask_again(&mut self, out: &mut Vec<Output>) {
+        let ends = self.journal.as_ref().map(Journal::ends).unwrap_or_default();
+        for key in self.refused.take() {
+            self.step(Step::Again { key });
+            let end = ends.get(&key).copied();
+            self.since.extend(end.map(|end| (key, end)));
+            let start = end.map_or(Start::Oldest, Start::At);
+            tracing::info!("{key} is asked for again: {start:?}");
+            self.inlet.set_back(key, start, out);
+        }
+    }
+
     /// Lets peers have what is kept, or could not be: what is not held is in no MARK later.
     fn tell(&mut self, done: Done) {
-        self.outlet.step(&done.step);
+        self.refused.note(&done);
+        if !self.is_told(&done.step) {
+            self.outlet.step(&done.step);
+        }
         if let (Step::Sync, Some(journal)) = (done.step, &self.journal) {
             self.offers.synced(done.written.is_ok(), journal, &mut self.outlet);
         }
+    }
+
+    /// Whether peers had it before it could be kept.
+    fn is_told(&mut self, step: &Step) -> bool {
+        let Step::Commit { commit, .. } = step else { return false };
+        let (told, end) = (self.told.entry(commit.header.key).or_default(), commit.header.end());
+        let is_told = end <= *told && commit.header.n > 0;
+        *told = end.max(*told);
+        is_told
     }
 
     /// Says what is the relay's own: its tip.

@@ -12,13 +12,24 @@ use selvedge_core::wire::Mark;
 /// Offers of one peer that may wait: beyond it, what comes is refused.
 const WAITING: usize = 4_096;
 
+/// Ranges of one stream that are told with the answer to a tip.
+const RANGES: usize = 1_024;
+
+/// An offer that is handed over, and in the journal's hands.
+#[derive(Debug)]
+struct Syncing {
+    peer: PeerId,
+    offered: Offered,
+    /// What the journal held before that of what the publisher may offer next: on the disk, too.
+    held: Vec<(Position, Position)>,
+}
+
 /// What waits for an answer.
 #[derive(Debug, Default)]
 pub struct Offers {
     /// Not handed over yet: other packets of their commits are missing.
     waiting: BTreeMap<PeerId, VecDeque<Offered>>,
-    /// Handed over, and in the journal's hands.
-    syncing: VecDeque<Vec<(PeerId, Offered)>>,
+    syncing: VecDeque<Vec<Syncing>>,
 }
 
 impl Offers {
@@ -39,14 +50,24 @@ impl Offers {
 
     /// Whether some were handed over since the last call, as `position` tells: they are answered
     /// once all that is in the journal's hands is on the disk. A tip holds nothing back: what lies
-    /// before it may be offered only once more is answered.
-    pub fn ready(&mut self, position: impl Fn(KeyId) -> Option<Position>) -> bool {
+    /// before it may be offered only once more is answered. `held` is what the journal holds now.
+    pub fn ready(
+        &mut self,
+        position: impl Fn(KeyId) -> Option<Position>,
+        held: impl Fn(KeyId) -> Vec<(Position, Position)>,
+    ) -> bool {
         let mut ready = Vec::new();
         for (peer, waiting) in &mut self.waiting {
             let reached =
                 |o: &&Offered| o.from == o.upto || position(o.key).is_some_and(|at| at >= o.upto);
             let count = waiting.iter().take_while(reached).count();
-            ready.extend(waiting.drain(..count).map(|offered| (*peer, offered)));
+            ready.extend(waiting.drain(..count).map(|offered| {
+                let earlier = offered.oldest.filter(|oldest| oldest.epoch < offered.from.epoch);
+                let mut held = earlier.map(|_| held(offered.key)).unwrap_or_default();
+                held.retain(|(_, upto)| earlier.is_some_and(|oldest| oldest < *upto));
+                held.drain(..held.len().saturating_sub(RANGES));
+                Syncing { peer: *peer, offered, held }
+            }));
         }
         self.waiting.retain(|_, waiting| !waiting.is_empty());
         let some = !ready.is_empty();
@@ -58,8 +79,11 @@ impl Offers {
 
     /// The journal was synced as often as [`Offers::ready`] said yes: answers what that was for.
     pub fn synced(&mut self, written: bool, journal: &Journal, outlet: &mut Outlet) {
-        for (peer, offered) in self.syncing.pop_front().unwrap_or_default() {
-            let Offered { key, from, upto } = offered;
+        for Syncing { peer, offered, held } in self.syncing.pop_front().unwrap_or_default() {
+            let Offered { key, from, upto, .. } = offered;
+            for (from, upto) in held.into_iter().filter(|_| written) {
+                outlet.answer(peer, &Mark { key, from, upto, flags: Mark::HELD });
+            }
             let kept = written && journal.holds(key, from, upto);
             if !kept {
                 tracing::warn!("{key} {from} to {upto} was offered and is not in the journal");

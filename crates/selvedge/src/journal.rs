@@ -3,6 +3,10 @@
 //! Everything that is to be sent goes through [`Journal::push`] and comes out of [`Journal::done`]
 //! in the same order, once it is written: so nothing is sent that is not held. What waits while the
 //! thread writes is written, and synced if anything of it asks for that, together.
+//!
+//! What it holds of a stream that is not its owner's has to be without holes where it ends, or what
+//! could not be written would never be asked for again. So after a failure nothing more of such a
+//! stream is written until [`Step::Again`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use selvedge_core::author;
 use selvedge_core::directory::{Journal as Configured, Retain};
+use selvedge_core::epochs::Held;
 use selvedge_core::fanout::{Answer, PeerId, Stored};
 use selvedge_core::limits::REPLAY_BYTES;
 use selvedge_core::seal::{Commit, EpochEnd, Identity, PublicKey, Void};
@@ -24,7 +29,6 @@ use selvedge_journal::{
 use tokio::sync::mpsc;
 
 use crate::clock::wall;
-use crate::state::Held;
 
 /// Bytes that a journal keeps if nobody says: a day of a busy service.
 pub const RETAIN_BYTES: u64 = 1 << 30;
@@ -59,8 +63,43 @@ pub enum Step {
         /// The next number that may come.
         upto: Position,
     },
+    /// A tip that tells something of what is before `at`, and is kept there. See
+    /// [`selvedge_core::fanout::Input::Evidence`].
+    Note {
+        /// Where in its stream.
+        at: Position,
+        /// The tip.
+        tip: Commit,
+        /// Who said it: [`speaker`].
+        speaker: Bytes,
+    },
+    /// What comes of this stream follows again on what is held.
+    Again {
+        /// The stream.
+        key: KeyId,
+    },
     /// All steps before are to be on the disk when this is given back.
     Sync,
+}
+
+impl Step {
+    /// The stream of which it keeps something.
+    pub fn keeps(&self) -> Option<KeyId> {
+        match self {
+            Step::Commit { commit, kept: Some(_) } => Some(commit.header.key),
+            Step::Note { tip, .. } => Some(tip.header.key),
+            _ => None,
+        }
+    }
+
+    /// Whether it, and all before it, is to be on the disk when it is given back.
+    fn syncs(&self) -> bool {
+        match self {
+            Step::Sync => true,
+            Step::Commit { kept, .. } => kept.as_ref().is_some_and(|kept| kept.durable),
+            _ => false,
+        }
+    }
 }
 
 /// How a commit is kept.
@@ -81,6 +120,24 @@ pub struct Done {
     pub step: Step,
     /// Whether it, and what was written with it, is held.
     pub written: Result<(), Arc<AppendError>>,
+}
+
+impl Done {
+    /// The streams of which something is not held for all that.
+    pub fn refused(&self) -> impl Iterator<Item = KeyId> {
+        let error = self.written.as_ref().err();
+        let step = self.step.keeps().filter(|_| error.is_some());
+        step.into_iter().chain(error.into_iter().flat_map(|error| lost(error)))
+    }
+}
+
+/// The streams of which something that was written is not held any more.
+fn lost(error: &AppendError) -> impl Iterator<Item = KeyId> {
+    let spans = match error {
+        AppendError::Lost { lost, .. } => &lost[..],
+        _ => &[],
+    };
+    spans.iter().map(|span| KeyId(span.stream))
 }
 
 /// See the module.
@@ -135,7 +192,8 @@ impl Journal {
         let (orders, steps) = orders::channel();
         let (sender, done) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name("journal".to_owned());
-        let thread = thread.spawn(move || write(writer, &steps, &sender)).ok();
+        let keeper = Keeper { writer, ours: who.key_id(), refused: BTreeMap::new() };
+        let thread = thread.spawn(move || write(keeper, &steps, &sender)).ok();
         Ok(Journal { orders, done, reader, intact, steps: 0, waiting: 0, thread })
     }
 
@@ -172,11 +230,16 @@ impl Journal {
         self.steps
     }
 
+    /// What is held of a stream, oldest first.
+    pub fn held(&self, key: KeyId) -> Vec<(Position, Position)> {
+        let held = self.reader.held(key.0).into_iter();
+        held.map(|(from, upto)| (position(from), position(upto))).collect()
+    }
+
     /// Whether all of `from..upto` is held.
     pub fn holds(&self, key: KeyId, from: Position, upto: Position) -> bool {
-        let within =
-            |(start, end): &(Place, Place)| position(*start) <= from && upto <= position(*end);
-        from == upto || self.reader.held(key.0).iter().any(within)
+        let within = |(start, end): &(Position, Position)| *start <= from && upto <= *end;
+        from == upto || self.held(key).iter().any(within)
     }
 
     /// The oldest that is held of a stream.
@@ -192,16 +255,13 @@ impl Journal {
 
     /// What it tells of the epochs of a stream.
     pub(crate) fn epochs(&self, key: KeyId) -> Held {
-        let held = self.reader.held(key.0);
-        let ends = held.into_iter().map(|(_, upto)| (upto.epoch, upto.seq)).collect();
+        let ends = self.held(key).into_iter().map(|(_, upto)| (upto.epoch, upto.seq)).collect();
         Held { ends, intact: self.intact }
     }
 
     /// Numbers that a publisher's own journal should hold and does not.
     pub fn voids(&self, key: KeyId, earlier: &[EpochEnd]) -> Vec<Void> {
-        let held = self.reader.held(key.0).into_iter();
-        let held: Vec<_> = held.map(|(from, upto)| (position(from), position(upto))).collect();
-        author::voids(&held, earlier)
+        author::voids(&self.held(key), earlier)
     }
 }
 
@@ -217,66 +277,104 @@ impl Drop for Journal {
 
 fn cost(step: &Step) -> usize {
     match step {
-        Step::Commit { commit, .. } => commit.packets.iter().map(|packet| packet.len()).sum(),
-        Step::Passed { .. } | Step::Gone { .. } | Step::Sync => 0,
+        Step::Commit { commit, .. } | Step::Note { tip: commit, .. } => {
+            commit.packets.iter().map(|packet| packet.len()).sum()
+        }
+        Step::Passed { .. } | Step::Gone { .. } | Step::Again { .. } | Step::Sync => 0,
     }
 }
 
 /// The thread: until nobody pushes any more.
-fn write(mut writer: Writer, steps: &orders::Receiver<Step>, done: &mpsc::UnboundedSender<Done>) {
+fn write(mut keeper: Keeper, steps: &orders::Receiver<Step>, done: &mpsc::UnboundedSender<Done>) {
     let mut retained = Instant::now();
     let mut failing = false;
     while let Ok(first) = steps.recv() {
         let more = std::iter::from_fn(|| steps.try_recv().ok()).take(BATCH - 1);
         let batch: Vec<Step> = std::iter::once(first).chain(more).collect();
-        let written = append(&mut writer, &batch).map_err(Arc::new);
+        let (written, batch) = keeper.take(batch);
         match &written {
             Err(error) if !failing => tracing::error!("the journal takes nothing: {error}"),
             Ok(()) if failing => tracing::info!("the journal takes messages again"),
             _ => {}
         }
         failing = written.is_err();
-        for step in batch {
+        for (step, refused) in batch {
+            let written = refused.map_or_else(|| written.clone(), Err);
             // Nobody listens any more when the node has ended.
-            let _ = done.send(Done { step, written: written.clone() });
+            let _ = done.send(Done { step, written });
         }
         if failing || retained.elapsed() >= RETENTION {
             retained = Instant::now();
-            if let Err(error) = writer.retain(wall().0) {
+            if let Err(error) = keeper.writer.retain(wall().0) {
                 tracing::error!("cannot remove what the journal no longer keeps: {error}");
             }
         }
     }
-    if let Err(error) = writer.close() {
+    if let Err(error) = keeper.writer.close() {
         tracing::error!("the journal was not closed in order: {error}");
     }
 }
 
+/// The journal, and the streams of which it takes nothing.
+struct Keeper {
+    writer: Writer,
+    ours: KeyId,
+    refused: BTreeMap<KeyId, Arc<AppendError>>,
+}
+
+/// What became of a batch, beside what was refused at once.
+type Taken = (Result<(), Arc<AppendError>>, Vec<(Step, Option<Arc<AppendError>>)>);
+
+impl Keeper {
+    fn take(&mut self, batch: Vec<Step>) -> Taken {
+        let judged = batch.into_iter().map(|step| {
+            if let Step::Again { key } = step {
+                self.refused.remove(&key);
+            }
+            let refused = step.keeps().and_then(|key| self.refused.get(&key).cloned());
+            (step, refused)
+        });
+        let judged: Vec<_> = judged.collect();
+        let due = || judged.iter().filter(|(_, refused)| refused.is_none()).map(|(step, _)| step);
+        let written = append(&mut self.writer, due()).map_err(Arc::new);
+        if let Err(error) = &written {
+            let keys = due().filter_map(Step::keeps).chain(lost(error));
+            let theirs = keys.filter(|key| *key != self.ours);
+            self.refused.extend(theirs.map(|key| (key, error.clone())));
+        }
+        (written, judged)
+    }
+}
+
 /// Appends what is to be kept of a batch, in one write, and syncs it if anything asks for that.
-fn append(writer: &mut Writer, batch: &[Step]) -> Result<(), AppendError> {
-    let kept: Vec<(&Commit, &Kept, Vec<Bytes>)> = batch
-        .iter()
-        .filter_map(|step| match step {
-            Step::Commit { commit, kept: Some(kept) } => Some((commit, kept, commit.to_record())),
-            _ => None,
-        })
-        .collect();
+fn append<'a>(
+    writer: &mut Writer,
+    batch: impl Iterator<Item = &'a Step> + Clone,
+) -> Result<(), AppendError> {
+    let kept = batch.clone().filter_map(|step| match step {
+        Step::Commit { commit, kept: Some(kept) } => {
+            Some((commit, kept.from, commit.header.end(), &kept.speaker))
+        }
+        Step::Note { at, tip, speaker } => Some((tip, *at, *at, speaker)),
+        _ => None,
+    });
+    let kept: Vec<_> = kept.map(|kept| (kept, kept.0.to_record())).collect();
     let records: Vec<Record<'_>> = kept
         .iter()
-        .map(|(commit, kept, body)| Record {
+        .map(|((commit, from, upto, preamble), body)| Record {
             stream: commit.header.key.0,
-            from: place(kept.from),
-            upto: place(commit.header.end()),
+            from: place(*from),
+            upto: place(*upto),
             time_us: commit.header.time.0,
-            preamble: &kept.speaker,
+            preamble,
             body,
         })
         .collect();
     if !records.is_empty() {
         writer.append(&records)?;
     }
-    let sync = batch.iter().any(|step| matches!(step, Step::Sync));
-    match sync || kept.iter().any(|(_, kept, _)| kept.durable) {
+    let mut batch = batch;
+    match batch.any(Step::syncs) {
         true => writer.sync(),
         false => Ok(()),
     }

@@ -15,6 +15,7 @@ mod courier;
 pub mod cursor;
 pub mod dead;
 pub mod directory;
+mod files;
 mod fork;
 pub mod headers;
 pub mod inlet;

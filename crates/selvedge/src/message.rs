@@ -9,7 +9,7 @@ use selvedge_core::directory::Durability;
 use selvedge_core::limits::EXTENSION_BYTES;
 use selvedge_core::open::Trusted;
 use selvedge_core::seal::{ContentType, Entry};
-use selvedge_core::subscriber::{Delivery, Lost, Place};
+use selvedge_core::subscriber::{Delivery, Lost, Order};
 use selvedge_core::topic::{BadTopic, Name, Topic};
 use selvedge_core::{KeyId, Position, Wall};
 use serde::Serialize;
@@ -122,7 +122,7 @@ impl Message {
     /// The messages of a commit, in order.
     pub fn all(delivery: Delivery) -> Messages {
         let origins = delivery.packets.iter().map(Origin::of).collect();
-        Messages { order: delivery.order().into_iter(), origins, delivery }
+        Messages { order: delivery.order(), origins, delivery }
     }
 
     /// Message `index` of a packet; `None` if it has fewer.
@@ -169,7 +169,7 @@ impl Origin {
 #[derive(Debug)]
 pub struct Messages {
     delivery: Delivery,
-    order: std::vec::IntoIter<Place>,
+    order: Order,
     /// Of each packet.
     origins: Vec<Arc<Origin>>,
 }
@@ -178,9 +178,8 @@ impl Iterator for Messages {
     type Item = Message;
 
     fn next(&mut self) -> Option<Message> {
-        let place = self.order.next()?;
-        let (seq, trusted, tseq, entry) = self.delivery.message(place)?;
-        let origin = self.origins.get(place.packet())?.clone();
+        let (packet, seq, tseq, entry) = self.delivery.next(&mut self.order)?;
+        let (trusted, origin) = (&self.delivery.packets[packet], self.origins[packet].clone());
         let at = Position::new(self.delivery.header.epoch, seq);
         Some(Message::new(trusted, origin, at, tseq, &entry))
     }

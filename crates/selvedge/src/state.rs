@@ -4,21 +4,19 @@
 //! or `EPOCH - BOOT` while it runs, with the id that the kernel gave to this run of the machine. It
 //! is replaced as a whole and synced before the first packet of a new epoch. `<state>/<name>.lock`
 //! is held while the publisher runs.
-//!
-//! Who was killed had written everything to his journal that he sent, and the kernel keeps that
-//! until the machine itself goes down. So an epoch that was cut off ended cleanly where the journal
-//! ends, if the machine has not gone down since.
+//! How epochs ended that were cut off is decided in [`selvedge_core::epochs`].
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use selvedge_core::seal::{EPOCHS, EpochEnd};
+use selvedge_core::epochs::{self, Held, Noted};
+use selvedge_core::seal::EpochEnd;
 use selvedge_core::topic::Name;
 
 use crate::clock::wall;
+use crate::files;
 
 /// Where state is kept if nobody says: `$STATE_DIRECTORY` (systemd), else
 /// `$XDG_STATE_HOME/selvedge`, else `~/.local/state/selvedge`, else `/var/lib/selvedge`.
@@ -79,15 +77,6 @@ pub(crate) struct Epochs {
     pub earlier: Vec<EpochEnd>,
 }
 
-/// What a journal tells of epochs.
-#[derive(Debug, Default)]
-pub(crate) struct Held {
-    /// How far it goes in each epoch of which it holds something.
-    pub ends: BTreeMap<u64, u64>,
-    /// Whether it is there, and nothing of it is damaged: what a killed process wrote is all in it.
-    pub intact: bool,
-}
-
 impl Epochs {
     /// Begins a new epoch, above every earlier one, and makes it durable. `held` is what the
     /// service's journal holds, if it has one.
@@ -114,9 +103,8 @@ impl Epochs {
             Err(error) => return Err(at(&path)(error)),
         };
         let boot = boot();
-        let earlier = earlier(&lines, held, &boot);
-        let last = lines.iter().map(Line::epoch).chain(earlier.iter().map(|end| end.epoch)).max();
-        let epoch = wall().0.max(last.unwrap_or_default().saturating_add(1));
+        let noted: Vec<Noted> = lines.iter().map(|line| line.noted(&boot)).collect();
+        let (epoch, earlier) = epochs::begin(wall(), &noted, held);
         let epochs = Epochs { path, _lock: lock, boot, epoch, earlier };
         epochs.write(None).map_err(at(&epochs.path))?;
         Ok(epochs)
@@ -142,12 +130,7 @@ impl Epochs {
         for EpochEnd { epoch, end, clean } in &self.earlier {
             text.push_str(&format!("{epoch} {end} {}\n", if *clean { "clean" } else { "cut" }));
         }
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_data()?;
-        file.persist(&self.path)?;
-        File::open(folder)?.sync_all()
+        files::replace(&self.path, text.as_bytes())
     }
 }
 
@@ -162,10 +145,13 @@ enum Line {
 }
 
 impl Line {
-    fn epoch(&self) -> u64 {
+    /// `boot` names this run of the machine.
+    fn noted(&self, boot: &str) -> Noted {
         match self {
-            Line::Ended(end) => end.epoch,
-            Line::Began { epoch, .. } => *epoch,
+            Line::Ended(end) => Noted::Ended(*end),
+            Line::Began { epoch, boot: then } => {
+                Noted::Began { epoch: *epoch, runs_on: then == boot && !boot.is_empty() }
+            }
         }
     }
 }
@@ -188,29 +174,6 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Line>, StateError> {
     text.lines().enumerate().map(line).collect()
 }
 
-/// How earlier epochs ended, newest first. Of one that was cut off, only a journal knows.
-fn earlier(lines: &[Line], held: Option<&Held>, boot: &str) -> Vec<EpochEnd> {
-    let mut ends = BTreeMap::new();
-    for (&epoch, &end) in held.into_iter().flat_map(|held| &held.ends) {
-        ends.insert(epoch, EpochEnd { epoch, end, clean: false });
-    }
-    for line in lines {
-        match line {
-            Line::Ended(end) => {
-                ends.insert(end.epoch, *end);
-            }
-            Line::Began { epoch, boot: then } => {
-                let end = held.and_then(|held| held.ends.get(epoch)).copied();
-                let whole = held.is_some_and(|held| held.intact) && then == boot;
-                let clean = whole && !boot.is_empty();
-                let end = end.unwrap_or_default();
-                ends.insert(*epoch, EpochEnd { epoch: *epoch, end, clean });
-            }
-        }
-    }
-    ends.into_values().rev().take(EPOCHS).collect()
-}
-
 /// What names this run of the machine; nothing if the system does not say.
 fn boot() -> String {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -219,6 +182,8 @@ fn boot() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn name() -> Name {
@@ -297,6 +262,17 @@ mod tests {
             again.earlier[1..3],
             [ends[0], ends[1]].map(|(epoch, end, clean)| EpochEnd { epoch, end, clean })
         );
+    }
+
+    #[test]
+    fn what_a_kill_left_half_written_is_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("web.epochs.new"), "half").unwrap();
+        drop(Epochs::begin(folder.path(), &name(), None).unwrap());
+        let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut files: Vec<_> = files.collect();
+        files.sort();
+        assert_eq!(files, ["web.epochs", "web.lock"]);
     }
 
     #[test]

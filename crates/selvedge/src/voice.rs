@@ -232,6 +232,10 @@ impl Voice {
         let identity = &self.identity;
         let speaker = || journal::speaker(&identity.key.public(), &identity.publisher);
         let is_tip = commit.header.n == 0;
+        if commit.header.commit == 0 && is_tip {
+            // How earlier epochs ended: newer tips may not have room for it one day.
+            journal.push(Step::Note { at: from, tip: commit.clone(), speaker: speaker() });
+        }
         let kept = (!is_tip).then(|| Kept { from, speaker: speaker(), durable });
         journal.push(Step::Commit { commit, kept });
     }
@@ -263,7 +267,7 @@ impl Voice {
         }
         let mut failed = Vec::new();
         for Done { step, written } in done {
-            let Step::Commit { commit, kept } = &step else { continue }; // only a relay's
+            let Step::Commit { commit, kept } = &step else { continue }; // a note: its tip comes
             let header = commit.header;
             self.sent = header.end();
             if kept.is_some() && written.is_err() {

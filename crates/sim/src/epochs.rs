@@ -1,11 +1,8 @@
-//! What a publisher remembers of its epochs across restarts, by the rules of its state file.
+//! What a publisher remembers of its epochs across restarts, as its state file does.
 
-use std::collections::BTreeMap;
-
-use selvedge_core::seal::{EPOCHS, EpochEnd};
-
-/// How far a journal goes in each epoch of which it holds something.
-pub type Ends = BTreeMap<u64, u64>;
+use selvedge_core::Wall;
+use selvedge_core::epochs::{self, Held, Noted};
+use selvedge_core::seal::EpochEnd;
 
 /// Newest first. Every change is durable at once: the file is replaced as a whole and synced.
 #[derive(Clone, Debug, Default)]
@@ -22,23 +19,16 @@ enum Line {
 }
 
 impl Epochs {
-    /// Begins a new epoch, above every earlier one; how those ended, newest first.
-    /// `boot` is the run of the machine, and a journal is `sound` if nothing in it was damaged:
-    /// else more may have been sent than it holds.
-    pub fn begin(
-        &mut self,
-        wall: u64,
-        held: Option<&Ends>,
-        boot: u64,
-        sound: bool,
-    ) -> (u64, Vec<EpochEnd>) {
-        let earlier = self.earlier(held, boot, sound);
-        let lines = self.0.iter().map(|line| match line {
-            Line::Ended(end) => end.epoch,
-            Line::Began { epoch, .. } => *epoch,
+    /// Begins a new epoch; how earlier ones ended. `boot` is the run of the machine.
+    pub fn begin(&mut self, wall: u64, held: Option<&Held>, boot: u64) -> (u64, Vec<EpochEnd>) {
+        let noted = self.0.iter().map(|line| match line {
+            Line::Ended(end) => Noted::Ended(*end),
+            Line::Began { epoch, boot: then } => {
+                Noted::Began { epoch: *epoch, runs_on: *then == boot }
+            }
         });
-        let last = lines.chain(earlier.iter().map(|end| end.epoch)).max();
-        let epoch = wall.max(last.unwrap_or_default() + 1);
+        let noted: Vec<Noted> = noted.collect();
+        let (epoch, earlier) = epochs::begin(Wall(wall), &noted, held);
         self.0 = vec![Line::Began { epoch, boot }];
         self.0.extend(earlier.iter().copied().map(Line::Ended));
         (epoch, earlier)
@@ -64,25 +54,5 @@ impl Epochs {
         if let Some(Line::Began { boot, .. }) = self.0.first_mut() {
             *boot = u64::MAX;
         }
-    }
-
-    fn earlier(&self, held: Option<&Ends>, boot: u64, sound: bool) -> Vec<EpochEnd> {
-        let mut ends = BTreeMap::new();
-        for (&epoch, &end) in held.into_iter().flatten() {
-            ends.insert(epoch, EpochEnd { epoch, end, clean: false });
-        }
-        for line in &self.0 {
-            match line {
-                Line::Ended(end) => {
-                    ends.insert(end.epoch, *end);
-                }
-                Line::Began { epoch, boot: then } => {
-                    let end = held.and_then(|held| held.get(epoch)).copied().unwrap_or_default();
-                    let clean = held.is_some() && sound && *then == boot;
-                    ends.insert(*epoch, EpochEnd { epoch: *epoch, end, clean });
-                }
-            }
-        }
-        ends.into_values().rev().take(EPOCHS).collect()
     }
 }

@@ -162,11 +162,9 @@ impl Node {
 
     fn speak(&mut self, publisher: &Publisher, wall: u64, reuses: bool) -> Author {
         let key = publisher.identity.key_id();
-        let ends = self.store.as_ref().map(|store| store.epochs(key));
+        let held = self.store.as_ref().map(|store| store.epochs(key));
         let newest = self.epochs.newest();
-        // What is damaged may have been more.
-        let sound = self.store.as_ref().is_none_or(Store::is_sound);
-        let (mut epoch, mut earlier) = self.epochs.begin(wall, ends.as_ref(), self.boot, sound);
+        let (mut epoch, mut earlier) = self.epochs.begin(wall, held.as_ref(), self.boot);
         if let Some(newest) = newest.filter(|_| reuses) {
             epoch = newest;
             earlier.retain(|end| end.epoch != newest);

@@ -95,6 +95,8 @@ pub struct Knobs {
     pub receipt_before_sync: bool,
     /// A publisher that starts again goes on in its old epoch.
     pub same_epoch: bool,
+    /// Archives keep no tips.
+    pub no_notes: bool,
 }
 
 pub struct Plan {
@@ -232,7 +234,7 @@ fn faults_of_keepers(random: &mut Random) -> Faults {
         flips: loses && random.percent(15),
         retention: loses && random.percent(35),
         clocks: random.percent(20),
-        retires: random.percent(10),
+        retires: random.percent(15),
         naps: random.percent(20),
         ..Faults::default()
     }

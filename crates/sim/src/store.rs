@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use selvedge_core::author;
+use selvedge_core::epochs::Held;
 use selvedge_core::fanout::{Answer, PeerId, Stored};
 use selvedge_core::limits::REPLAY_BYTES;
 use selvedge_core::seal::{Commit, EpochEnd, Void};
@@ -14,8 +14,6 @@ use selvedge_journal::disk::Sim;
 use selvedge_journal::{
     AppendError, Damage, Journal, OpenError, Options, Owner, Place, Reader, Record,
 };
-
-use crate::epochs::Ends;
 
 /// Where it lies.
 pub const FOLDER: &str = "/journal";
@@ -26,6 +24,7 @@ pub enum Step {
     Commit { commit: Commit, kept: Option<Kept> },
     Passed { key: KeyId, upto: Position },
     Gone { key: KeyId, upto: Position },
+    Note { at: Position, tip: Commit },
 }
 
 /// How a commit is kept.
@@ -64,21 +63,20 @@ impl Store {
 
     /// Appends what is to be kept of a batch, in one write.
     pub fn append(&mut self, batch: &[Step]) -> Result<(), AppendError> {
-        let kept: Vec<(&Commit, Kept, Vec<Bytes>)> = batch
-            .iter()
-            .filter_map(|step| match step {
-                Step::Commit { commit, kept: Some(kept) } => {
-                    Some((commit, *kept, commit.to_record()))
-                }
-                _ => None,
-            })
-            .collect();
+        let kept = batch.iter().filter_map(|step| match step {
+            Step::Commit { commit, kept: Some(kept) } => {
+                Some((commit, kept.from, commit.header.end()))
+            }
+            Step::Note { at, tip } => Some((tip, *at, *at)),
+            _ => None,
+        });
+        let kept: Vec<_> = kept.map(|kept| (kept, kept.0.to_record())).collect();
         let records: Vec<Record<'_>> = kept
             .iter()
-            .map(|(commit, kept, body)| Record {
+            .map(|((commit, from, upto), body)| Record {
                 stream: commit.header.key.0,
-                from: place(kept.from),
-                upto: place(commit.header.end()),
+                from: place(*from),
+                upto: place(*upto),
                 time_us: commit.header.time.0,
                 preamble: b"",
                 body,
@@ -138,9 +136,10 @@ impl Store {
         streams.map(|stream| (KeyId(stream.stream), position(stream.end))).collect()
     }
 
-    /// How far it goes in each epoch of a stream.
-    pub fn epochs(&self, key: KeyId) -> Ends {
-        self.held(key).into_iter().map(|(_, upto)| (upto.epoch, upto.seq)).collect()
+    /// What it tells of the epochs of a stream.
+    pub fn epochs(&self, key: KeyId) -> Held {
+        let ends = self.held(key).into_iter().map(|(_, upto)| (upto.epoch, upto.seq)).collect();
+        Held { ends, intact: self.is_sound() }
     }
 
     /// Numbers that a publisher's own journal should hold and does not.

@@ -43,3 +43,8 @@ fn a_receipt_before_the_disk_has_it_is_a_lie() {
 fn an_epoch_that_is_used_again_gives_numbers_out_twice() {
     shows(Knobs { same_epoch: true, ..Knobs::default() }, "given out twice");
 }
+
+#[test]
+fn without_tips_on_disk_an_archive_serves_one_epoch_of_the_dead() {
+    shows(Knobs { no_notes: true, ..Knobs::default() }, "an archive holds it, and it waits");
+}

@@ -19,12 +19,18 @@ use std::process::ExitCode;
 use selvedge::directory::Directory;
 use selvedge::{Name, StartError};
 
+use crate::signals;
+
 /// Runs a command that talks to others.
 ///
 /// What is still under way when it returns is left behind: reading standard input, or writing to
 /// somebody who does not read, may take for ever.
 fn block_on(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new()?;
+    {
+        let _within = runtime.enter();
+        signals::survive_size_limits()?;
+    }
     let outcome = runtime.block_on(command);
     runtime.shutdown_background();
     outcome

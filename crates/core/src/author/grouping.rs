@@ -36,7 +36,9 @@ pub fn by_topic(drafts: impl Iterator<Item = Draft>, pack: usize) -> Vec<Group> 
         let entry = entry_bytes(&draft);
         let full = groups[at.group].messages.len() >= pack || at.bytes >= PACK_BYTES;
         if full || at.head + entry > HEAD_ROOM {
+            let before = groups[at.group].messages.len();
             *at = start(&mut groups, &draft);
+            groups[at.group].messages.reserve(before);
         }
         at.head += entry;
         at.bytes += draft.body.len();

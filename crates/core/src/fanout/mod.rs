@@ -112,6 +112,9 @@ pub enum Input<'a> {
         /// The next number that may come.
         upto: Position,
     },
+    /// A tip that tells peers something of what is before here, and nothing of how far this node
+    /// is.
+    Evidence(&'a Commit),
     /// Some bytes of the last [`Output::Write`] went out, or all of them.
     Wrote {
         /// To whom.
@@ -251,6 +254,7 @@ impl FanOut {
             Input::Commit(commit) => self.commit(now, commit, out),
             Input::Passed { key, upto } => self.advance(key, upto, upto),
             Input::Gone { key, upto } => self.gone(now, key, upto, out),
+            Input::Evidence(tip) => self.evidence(now, tip, out),
             Input::Wrote { peer, done } => self.wrote(now, peer, done, out),
             Input::Tick => self.sweep(now, out),
         }
@@ -385,6 +389,18 @@ impl FanOut {
         self.matched = matched;
     }
 
+    fn evidence(&mut self, now: Time, tip: &Commit, out: &mut Vec<Output>) {
+        let mut matched = core::mem::take(&mut self.matched);
+        for packet in &tip.packets {
+            self.interest.matching(packet.topic.as_bytes(), &mut matched);
+            for id in &matched {
+                self.give(*id, &tip.header, &[packet], out);
+                self.write(now, *id, out);
+            }
+        }
+        self.matched = matched;
+    }
+
     /// Queues the packets of one commit that a peer matches, with the MARKs around them.
     fn give(&mut self, id: PeerId, header: &Header, packets: &[&Sealed], out: &mut Vec<Output>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
@@ -393,6 +409,13 @@ impl FanOut {
             return behind.hold(header, packets);
         }
         let bytes: usize = packets.iter().map(|packet| packet.len()).sum();
+        if header.n == 0 {
+            // To who hears no MARKs it would pass all before it.
+            let told = peer.hears_marks() && peer.has_room(bytes);
+            let tips = packets.iter().filter(|_| told);
+            self.queued += tips.map(|tip| peer.push(tip)).sum::<usize>();
+            return;
+        }
         let full = |queued: usize, most: usize| queued > 0 && queued + bytes > most;
         let peer_full = full(peer.queued(), self.config.queue_bytes);
         if peer_full || full(self.queued, self.config.queues_bytes) {

@@ -63,6 +63,10 @@ impl Peer {
         self.queued
     }
 
+    pub fn hears_marks(&self) -> bool {
+        self.selvedge
+    }
+
     /// Messages not written whole yet.
     pub fn messages(&self) -> u64 {
         self.messages

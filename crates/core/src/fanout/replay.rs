@@ -15,10 +15,11 @@ use crate::seal::{Commit, Sealed};
 use crate::wire::Ask;
 use crate::{KeyId, Position, Time};
 
-/// A commit as a journal holds it.
+/// A commit as a journal holds it, or a tip: [`crate::subscriber::Output::Evidence`].
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// Everything from here to the commit's end is in it: numbers before the commit's first, and
+    /// Everything from here to the commit's end is in it: of a tip, nothing, and here it tells
+    /// something of what is before. Numbers before the commit's first, and
     /// those it has no packet for, match nothing that this node carries.
     pub from: Position,
     /// The commit, as far as this node has it.
@@ -143,8 +144,15 @@ impl FanOut {
                 self.queued += peer.skip(key, covered, *from);
             }
             let header = commit.header;
-            covered = covered.max(header.end());
             let matches = |packet: &&Sealed| self.interest.is_match(id, packet.topic.as_bytes());
+            if header.n == 0 {
+                covered = covered.max(*from);
+                let tips: SmallVec<[&Sealed; 1]> =
+                    commit.packets.iter().filter(|_| peer.hears_marks()).filter(matches).collect();
+                self.queued += tips.into_iter().map(|tip| peer.push(tip)).sum::<usize>();
+                continue;
+            }
+            covered = covered.max(header.end());
             let packets: SmallVec<[&Sealed; 4]> = commit.packets.iter().filter(matches).collect();
             if !packets.is_empty() {
                 let (bytes, numbers) = peer.push_commit(&header, &packets);

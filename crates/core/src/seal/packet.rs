@@ -247,9 +247,12 @@ impl Packet {
         Entries { rest: self.head().get(HEAD..).unwrap_or_default(), body: 0 }
     }
 
-    /// One entry, by its place in the head and the number of its body, as [`Entries::at`] told.
-    pub(crate) fn entry(&self, at: usize, body: usize) -> Option<Entry<'_>> {
-        split_entry(self.head().get(at..)?, body).map(|(entry, ..)| entry)
+    /// The entry of body number `body`, which stands `at` bytes after the first one's start; and
+    /// where the next one does.
+    pub(crate) fn entry(&self, at: usize, body: usize) -> Option<(Entry<'_>, usize)> {
+        let entries = self.head().get(HEAD..)?;
+        let (entry, _, rest) = split_entry(entries.get(at..)?, body)?;
+        Some((entry, entries.len() - rest.len()))
     }
 
     /// A body, sharing the buffer that it was read into.
@@ -298,13 +301,6 @@ impl Packet {
 pub struct Entries<'a> {
     rest: &'a [u8],
     body: usize,
-}
-
-impl Entries<'_> {
-    /// Where in the head the next entry stands.
-    pub(crate) fn at(&self, packet: &Packet) -> usize {
-        packet.head().len() - self.rest.len()
-    }
 }
 
 impl<'a> Iterator for Entries<'a> {

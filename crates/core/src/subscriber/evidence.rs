@@ -10,6 +10,7 @@ use super::heard::Gap;
 use super::pending::Pending;
 use super::stream::Stream;
 use super::{Output, Reason};
+use crate::limits::EPOCHS_AHEAD;
 use crate::open::Trusted;
 use crate::seal::{Header, Packet, Tip};
 use crate::topic::{Pattern, Topic};
@@ -23,21 +24,34 @@ pub struct NewestTip {
     /// When it was sealed.
     time: Wall,
     tip: Tip,
+    trusted: Trusted,
+}
+
+/// How an epoch ended, as a tip of a later one says.
+#[derive(Debug)]
+pub struct Ended {
+    end: u64,
+    clean: bool,
+    /// The epoch that came after it.
+    following: u64,
+    by: Trusted,
 }
 
 /// Why a hole may be closed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Evidence {
     /// How far.
     pub upto: Position,
     pub reason: Reason,
     /// Whether the tip says so by itself; else it is so if no link holds what lies there.
     pub signed: bool,
+    pub by: Option<Trusted>,
 }
 
 impl NewestTip {
     /// Reads a trusted tip; `None` if its body is none, or contradicts its seal.
-    pub fn read(packet: &Packet) -> Option<NewestTip> {
+    pub fn read(trusted: &Trusted) -> Option<NewestTip> {
+        let packet = trusted.packet();
         let header = packet.header();
         let tip = Tip::parse(&packet.body(0)).ok()?;
         (tip.next == header.end().seq).then_some(NewestTip {
@@ -45,7 +59,12 @@ impl NewestTip {
             commit: header.commit,
             time: header.time,
             tip,
+            trusted: trusted.clone(),
         })
+    }
+
+    pub fn trusted(&self) -> &Trusted {
+        &self.trusted
     }
 
     /// Whether this was sealed after it, although it is of an earlier epoch: two processes have one
@@ -66,6 +85,25 @@ impl NewestTip {
 }
 
 impl Stream {
+    /// Notes how epochs ended, from where this stream stands on; whether that says anything new. An
+    /// older tip may know of one that newer ones do not list any more.
+    pub(super) fn learn(&mut self, known: &NewestTip, is_newest: bool) -> bool {
+        let ahead = known.tip.epochs.iter().filter(|end| end.epoch >= self.next.epoch);
+        let (mut learned, by) = (false, &known.trusted);
+        for end in ahead.filter(|end| end.epoch < known.epoch) {
+            let following = known.following(end.epoch);
+            let ended = Ended { end: end.end, clean: end.clean, following, by: by.clone() };
+            if is_newest || !self.ends.contains_key(&end.epoch) {
+                self.ends.insert(end.epoch, ended);
+                learned = true;
+            }
+        }
+        while self.ends.len() > EPOCHS_AHEAD {
+            self.ends.pop_last();
+        }
+        learned
+    }
+
     /// The last messages of wanted topics, as the newest tip lists them, that lie in `from..upto`
     /// and did not come: no MARK passes those.
     pub(super) fn withheld(&self, from: Position, upto: Position) -> Vec<Position> {
@@ -118,7 +156,7 @@ impl Stream {
         packets.sort_unstable_by_key(|packet| packet.start());
         for packet in packets {
             if let Some(gap) = self.gap(packet).filter(|gap| !self.is_told(gap)) {
-                self.lose(gap.from, gap.upto, Reason::Gap, out);
+                self.lose((gap.from, gap.upto), Reason::Gap, None, out);
             }
             self.heard.note(packet);
         }
@@ -137,7 +175,7 @@ impl Stream {
         for said in recent.cloned().collect::<Vec<_>>() {
             if let Some(gap) = self.heard.missed(&said, next.epoch).filter(|gap| !self.is_told(gap))
             {
-                self.lose(gap.from, gap.upto, Reason::Gap, out);
+                self.lose((gap.from, gap.upto), Reason::Gap, None, out);
             }
             self.heard.note_last(&said, next);
         }
@@ -150,11 +188,14 @@ impl Stream {
     pub(super) fn evidence(&self, at: Position) -> Option<Evidence> {
         let Some(newest) = &self.tip else {
             // The oldest that anyone holds is where all links begin.
-            let oldest = Evidence { upto: self.shown, reason: Reason::NotHeld, signed: false };
+            let (upto, reason) = (self.shown, Reason::NotHeld);
+            let oldest = Evidence { upto, reason, signed: false, by: None };
             return (at == Position::default()).then_some(oldest);
         };
         let tip = &newest.tip;
-        let signed = |upto, reason| Some(Evidence { upto, reason, signed: true });
+        let by = |trusted: &Trusted| Some(trusted.clone());
+        let signed =
+            |upto, reason| Some(Evidence { upto, reason, signed: true, by: by(&newest.trusted) });
         let not_held = |upto| (tip.oldest > at).then_some(upto);
         let void =
             tip.voids.iter().find(|v| v.epoch == at.epoch && (v.from..v.to).contains(&at.seq));
@@ -167,34 +208,37 @@ impl Stream {
         if at.epoch == newest.epoch || at == Position::default() {
             return signed(not_held(tip.oldest)?, Reason::NotHeld);
         }
-        let following = Position::new(newest.following(at.epoch), 0);
-        match tip.epochs.iter().find(|end| end.epoch == at.epoch) {
-            Some(end) if at.seq < end.end => {
-                let end = Position::new(at.epoch, end.end);
+        match self.ends.get(&at.epoch) {
+            Some(ended) if at.seq < ended.end => {
+                let end = Position::new(at.epoch, ended.end);
                 signed(not_held(tip.oldest.min(end))?, Reason::NotHeld)
             }
-            Some(end) if end.clean => signed(following, Reason::NotHeld),
-            Some(_) => signed(following, Reason::UncleanEnd),
+            Some(ended) => {
+                let reason = if ended.clean { Reason::NotHeld } else { Reason::UncleanEnd };
+                let upto = Position::new(ended.following, 0);
+                Some(Evidence { upto, reason, signed: true, by: by(&ended.by) })
+            }
             // It ended at what is held.
             None => {
-                let signed = not_held(following).is_some();
-                Some(Evidence { upto: following, reason: Reason::UncleanEnd, signed })
+                let mut later = self.ends.range(at.epoch..).map(|(epoch, _)| *epoch);
+                let following = later.next().unwrap_or(newest.epoch).min(newest.epoch);
+                let (upto, reason) = (Position::new(following, 0), Reason::UncleanEnd);
+                let signed = not_held(upto).is_some();
+                Some(Evidence { upto, reason, signed, by: by(&newest.trusted) })
             }
         }
     }
 
-    /// Where the epoch of `next` ended, if the newest tip lists it.
+    /// Where the epoch of `next` ended, if a tip says so.
     pub(super) fn end_of_epoch(&self) -> Option<Position> {
-        let ends = &self.tip.as_ref()?.tip.epochs;
-        let end = ends.iter().find(|end| end.epoch == self.next.epoch)?;
-        Some(Position::new(end.epoch, end.end))
+        let ended = self.ends.get(&self.next.epoch)?;
+        Some(Position::new(self.next.epoch, ended.end))
     }
 
-    /// The epoch after `next`'s, if that ended cleanly right there.
-    pub(super) fn clean_end(&self) -> Option<u64> {
-        let newest = self.tip.as_ref()?;
-        let end = newest.tip.epochs.iter().find(|end| end.epoch == self.next.epoch)?;
-        let over = end.clean && self.next.seq >= end.end && self.next.epoch < newest.epoch;
-        over.then(|| newest.following(self.next.epoch))
+    /// The epoch after `next`'s, if that ended cleanly right there, and who says so.
+    pub(super) fn clean_end(&self) -> Option<(u64, &Trusted)> {
+        let ended = self.ends.get(&self.next.epoch)?;
+        let over = ended.clean && self.next.seq >= ended.end;
+        over.then_some((ended.following, &ended.by))
     }
 }

@@ -23,7 +23,7 @@ use crate::wire::{Ask, Mark};
 use crate::{KeyId, Now, Position, Time};
 use stream::Stream;
 
-pub use pending::{Delivery, Place};
+pub use pending::{Delivery, Order};
 
 /// The caller's name for a connection that packets come over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,6 +109,16 @@ pub enum Output {
     /// The newest tip of its stream, once everything before it was handed over, passed or declared
     /// lost: a relay sends it on.
     Tip(Trusted),
+    /// On this tip's word the stream has gone on at `at`, over a hole or the end of an epoch: who
+    /// keeps what comes keeps that there, for those who read it once its publisher is gone.
+    Evidence {
+        /// The stream.
+        key: KeyId,
+        /// Where it goes on; told before what follows.
+        at: Position,
+        /// Perhaps one of which not all is here that comes before it.
+        tip: Trusted,
+    },
     /// Ask this link for what is wanted.
     Ask {
         /// Which link.

@@ -31,58 +31,80 @@ impl Delivery {
         Commit { header: self.header, packets }
     }
 
-    /// The places of its messages, in order.
-    pub fn order(&self) -> Vec<Place> {
-        let mut places = alloc::vec![None; usize::from(self.header.n)];
-        for (index, trusted) in self.packets.iter().enumerate() {
-            let packet = trusted.packet();
-            let mut entries = packet.entries();
-            let mut at = entries.at(packet);
-            while let Some(entry) = entries.next() {
-                // parse() checked that it is below n; a commit has at most 4,097 packets.
-                if let Some(place) = places.get_mut(usize::from(entry.off)) {
-                    let (packet, body) = (index as u16, entry.body as u16);
-                    *place = Some(Place { at: at as u32, packet, body });
-                }
-                at = entries.at(packet);
+    /// The order of its messages, for [`Delivery::next`].
+    pub fn order(&self) -> Order {
+        let follows = |pair: &[Trusted]| pair[0].packet().last() < pair[1].packet().start();
+        // Most commits are of one topic.
+        let mixed = (!self.packets.windows(2).all(follows)).then(|| self.places().into_iter());
+        Order { mixed, next: Place::default() }
+    }
+
+    /// The next message: the index of its packet, its number, its number among its topic's, and its
+    /// entry.
+    pub fn next(&self, order: &mut Order) -> Option<(usize, u64, u64, Entry<'_>)> {
+        loop {
+            let place = match &mut order.mixed {
+                Some(places) => places.next()?,
+                None => order.next,
+            };
+            let packet = self.packets.get(usize::from(place.packet))?.packet();
+            let Some((entry, at)) = packet.entry(place.at as usize, place.body.into()) else {
+                order.next = Place { packet: place.packet + 1, ..Place::default() };
+                continue;
+            };
+            order.next = Place { at: at as u32, body: place.body + 1, ..place };
+            let seq = self.header.first + u64::from(entry.off); // parse() checked both sums
+            if Position::new(self.header.epoch, seq) >= self.from {
+                let tseq = packet.tseq() + u64::from(place.body);
+                return Some((place.packet.into(), seq, tseq, entry));
             }
         }
-        let Position { epoch, seq } = self.from;
-        let before =
-            if self.header.epoch == epoch { seq.saturating_sub(self.header.first) } else { 0 };
-        places.drain(..places.len().min(before as usize));
-        places.into_iter().flatten().collect()
     }
 
-    /// The message at a place: its number, its packet, its number among its topic's, its entry.
-    pub fn message(&self, place: Place) -> Option<(u64, &Trusted, u64, Entry<'_>)> {
-        let trusted = self.packets.get(usize::from(place.packet))?;
-        let packet = trusted.packet();
-        let entry = packet.entry(place.at as usize, place.body.into())?;
-        let seq = self.header.first + u64::from(entry.off); // parse() checked both sums
-        Some((seq, trusted, packet.tseq() + u64::from(place.body), entry))
-    }
-
-    /// Each message, in order: see [`Delivery::message`].
+    /// Each message's number, its packet, its number among its topic's, and its entry, in order.
     pub fn messages(&self) -> impl Iterator<Item = (u64, &Trusted, u64, Entry<'_>)> {
-        self.order().into_iter().filter_map(|place| self.message(place))
+        let mut order = self.order();
+        core::iter::from_fn(move || {
+            let (packet, seq, tseq, entry) = self.next(&mut order)?;
+            Some((seq, &self.packets[packet], tseq, entry))
+        })
+    }
+
+    /// Of each number where it is, in order.
+    fn places(&self) -> Vec<Place> {
+        let mut places = alloc::vec![None; usize::from(self.header.n)];
+        for (index, trusted) in self.packets.iter().enumerate() {
+            // A commit has at most 4,097 packets.
+            let mut place = Place { packet: index as u16, ..Place::default() };
+            while let Some((entry, at)) =
+                trusted.packet().entry(place.at as usize, place.body.into())
+            {
+                if let Some(number) = places.get_mut(usize::from(entry.off)) {
+                    *number = Some(place);
+                }
+                place = Place { at: at as u32, body: place.body + 1, ..place };
+            }
+        }
+        places.into_iter().flatten().collect()
     }
 }
 
-/// Where a message of a [`Delivery`] stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// In its packet's head.
+/// How far the messages of a [`Delivery`] were taken.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Of packets whose numbers are mixed: where the rest of them are.
+    mixed: Option<alloc::vec::IntoIter<Place>>,
+    /// Of packets that follow each other: where the next one is.
+    next: Place,
+}
+
+/// Where a message stands.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    /// In its packet's head, from the first entry on.
     at: u32,
     packet: u16,
     body: u16,
-}
-
-impl Place {
-    /// Which of the delivery's packets it is in.
-    pub fn packet(self) -> usize {
-        self.packet.into()
-    }
 }
 
 /// The packets of a commit that came so far.

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::evidence::{Evidence, NewestTip};
+use super::evidence::{Ended, Evidence, NewestTip};
 use super::heard::Heard;
 use super::pending::{Delivery, Pending};
 use super::ranges::Ranges;
@@ -66,9 +66,11 @@ pub struct Stream {
     /// The end of the last numbers that a tip declared lost.
     pub(super) lost: Position,
     pub(super) tip: Option<NewestTip>,
-    /// The newest tip, until `next` reaches it: whoever hears it from us shall have heard all
-    /// before it.
-    announced: Option<Trusted>,
+    /// Until `next` reaches the newest tip: whoever hears it from us shall have heard all before
+    /// it.
+    announced: bool,
+    /// How epochs ended, from `next`'s on.
+    pub(super) ends: BTreeMap<u64, Ended>,
     pub(super) heard: Heard,
     /// Where packets came for which there was no room: no MARK passes anything in it.
     denied: Option<(Position, Position)>,
@@ -100,7 +102,8 @@ impl Stream {
             skipped: Position::default(),
             lost: Position::default(),
             tip: None,
-            announced: None,
+            announced: false,
+            ends: BTreeMap::new(),
             heard: Heard::starting(next),
             denied: None,
             denied_asked: false,
@@ -193,7 +196,7 @@ impl Stream {
             self.shows(now, link, if packet.is_tip() { header.end() } else { header.start() });
         }
         if packet.is_tip() {
-            return self.tip(trusted, counters);
+            return self.tip(&trusted, counters);
         }
         self.shows(now, link, header.start());
         if packet.last() < self.next {
@@ -229,20 +232,21 @@ impl Stream {
         }
     }
 
-    fn tip(&mut self, trusted: Trusted, counters: &mut Counters) {
-        let Some(tip) = NewestTip::read(trusted.packet()) else {
+    fn tip(&mut self, trusted: &Trusted, counters: &mut Counters) {
+        let Some(tip) = NewestTip::read(trusted) else {
             counters.bad_tips += 1;
             return;
         };
         // One from before this stream began tells nothing of it, and to others as if it began
         // there.
         let is_old = trusted.packet().last() < self.heard.since();
-        if is_old || self.tip.as_ref().is_some_and(|newest| !tip.is_newer_than(newest)) {
-            counters.duplicates += 1;
+        let is_newest = self.tip.as_ref().is_none_or(|newest| tip.is_newer_than(newest));
+        let learned = !is_old && self.learn(&tip, is_newest);
+        if is_old || !is_newest {
+            counters.duplicates += u64::from(!learned);
             return;
         }
-        self.tip = Some(tip);
-        self.announced = Some(trusted);
+        (self.tip, self.announced) = (Some(tip), true);
     }
 
     /// Lets no MARK pass `from..upto`, nor what lies between it and what was denied before.
@@ -292,9 +296,9 @@ impl Stream {
             }
         };
         let asks = self.ask_again(now, counters, out);
-        let next = self.next;
-        let reached = |tip: &mut Trusted| tip.packet().header().end() <= next;
-        if let Some(tip) = self.announced.take_if(reached) {
+        let tip = self.tip.as_ref().filter(|_| self.announced).map(NewestTip::trusted);
+        if let Some(tip) = tip.filter(|tip| tip.packet().header().end() <= self.next).cloned() {
+            self.announced = false;
             self.compare(out);
             out.push(Output::Tip(tip));
         }
@@ -357,8 +361,8 @@ impl Stream {
             }
             due => {
                 let closed = self.close(now, from, to);
-                let (to, reason) = closed.map_err(|timer| earliest(timer, due))?;
-                self.lose(from, to, reason, out);
+                let (to, reason, by) = closed.map_err(|timer| earliest(timer, due))?;
+                self.lose((from, to), reason, by, out);
                 to
             }
         };
@@ -401,15 +405,19 @@ impl Stream {
         } else if let Some(to) = end.filter(|_| self.plain && self.clean_end().is_none()) {
             // Over such links a packet passes all before it, with or without a tip.
             let to = Position::new(to.epoch, 0);
-            self.lose(self.next, to, Reason::UncleanEnd, out);
+            self.lose((self.next, to), Reason::UncleanEnd, None, out);
             self.move_to(to);
-        } else if let Some(following) = self.clean_end().filter(|epoch| *epoch <= bound.epoch) {
-            self.move_to(Position::new(following, 0));
-            out.push(Output::Passed { key: self.key, upto: self.next });
+        } else if let Some((following, tip)) =
+            self.clean_end().filter(|(following, _)| *following <= bound.epoch)
+        {
+            let (key, at, tip) = (self.key, Position::new(following, 0), tip.clone());
+            self.move_to(at);
+            out.push(Output::Passed { key, upto: at });
+            out.push(Output::Evidence { key, at, tip });
         } else {
             let hole = passed.start_above(self.next).unwrap_or(bound);
-            let (to, reason) = self.close(now, self.next, hole)?;
-            self.lose(self.next, to, reason, out);
+            let (to, reason, by) = self.close(now, self.next, hole)?;
+            self.lose((self.next, to), reason, by, out);
             self.move_to(to);
         }
         Ok(())
@@ -461,6 +469,7 @@ impl Stream {
         if next.epoch != self.next.epoch {
             self.left = Some(self.next);
             self.heard = Heard::starting(next);
+            self.ends = self.ends.split_off(&next.epoch);
         }
         self.next = next;
         self.shown = self.shown.max(next);
@@ -470,9 +479,9 @@ impl Stream {
 
     pub(super) fn lose(
         &mut self,
-        from: Position,
-        to: Position,
+        (from, to): (Position, Position),
         reason: Reason,
+        by: Option<Trusted>,
         out: &mut Vec<Output>,
     ) {
         if reason != Reason::Gap {
@@ -484,10 +493,13 @@ impl Stream {
             out.push(Output::Started { key: self.key, publisher, at: to });
             return;
         }
-        out.push(Output::Lost(Lost { key: self.key, publisher, from, to, reason }));
+        let key = self.key;
+        out.push(Output::Lost(Lost { key, publisher, from, to, reason }));
+        out.extend(by.map(|tip| Output::Evidence { key, at: to, tip }));
     }
 
-    /// Whether the hole `from..to` may be closed now, how far, and why; else when to ask again.
+    /// Whether the hole `from..to` may be closed now, how far, why, and on whose word; else when to
+    /// ask again.
     ///
     /// A tip says what its publisher no longer holds; a link that was asked and has not come as far
     /// may still bring it. One that does not move for [`HOLE_PATIENCE`] is as good as none, unless
@@ -497,8 +509,8 @@ impl Stream {
         now: Time,
         from: Position,
         to: Position,
-    ) -> Result<(Position, Reason), Option<Time>> {
-        let Evidence { upto, reason, signed } = self.evidence(from).ok_or(None)?;
+    ) -> Result<(Position, Reason, Option<Trusted>), Option<Time>> {
+        let Evidence { upto, reason, signed, by } = self.evidence(from).ok_or(None)?;
         let to = to.min(upto);
         if !signed && self.links.is_empty() {
             return Err(None);
@@ -516,7 +528,7 @@ impl Stream {
                 return Err(ends.then_some(due));
             }
         }
-        Ok((to, reason))
+        Ok((to, reason, by))
     }
 
     /// The key is gone: everything that was shown and did not come is lost, what waits is handed
@@ -525,19 +537,19 @@ impl Stream {
         while !revoked && let Some((start, _)) = self.pending.first_key_value() {
             let start = *start;
             if start > self.next {
-                self.lose(self.next, start, Reason::Removed, out);
+                self.lose((self.next, start), Reason::Removed, None, out);
                 self.move_to(start);
             }
             while let Some(mut commit) = self.pending.first_entry()
                 && let Some((from, to)) = commit.get().missing(self.next, &self.passed)
             {
                 commit.get_mut().settled = to;
-                self.lose(from, to, Reason::Removed, out);
+                self.lose((from, to), Reason::Removed, None, out);
             }
             self.deliver(out);
         }
         if self.next < self.shown {
-            self.lose(self.next, self.shown, Reason::Removed, out);
+            self.lose((self.next, self.shown), Reason::Removed, None, out);
         }
     }
 }

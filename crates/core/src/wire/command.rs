@@ -155,6 +155,8 @@ impl Mark {
     pub const UNKNOWN: u8 = 16;
     /// `upto` is all that is held or will be for now: whatever was asked for was answered.
     pub const LIVE: u8 = 32;
+    /// Before the answer to an offered tip: the range is on the disk of who says so.
+    pub const HELD: u8 = 64;
 
     /// Bytes of the fields.
     const LEN: usize = 41;

@@ -104,7 +104,8 @@ impl<'a> Reading<'a> {
             let ranges = &part.ranges;
             let range = *ranges.get(ranges.partition_point(|range| range.1 <= self.from))?;
             let entry = index.segments.get(&part.segment)?;
-            (range.0 < self.upto).then_some((part, range, entry))
+            // What begins at the end may be a note.
+            (range.0 <= self.upto).then_some((part, range, entry))
         };
         let Some((part, range, entry)) = wanted() else { return Ok(None) };
         let (segment, records, end) = (part.segment, part.offsets.len(), part.end());
@@ -152,7 +153,7 @@ impl<'a> Reading<'a> {
         let mut kept = base;
         for (at, &offset) in run.iter().enumerate() {
             match self.take(source, base, first, offset) {
-                Ok((header, _)) if header.from >= self.upto => {
+                Ok((header, _)) if header.from >= self.upto && header.upto > self.upto => {
                     self.from = self.upto;
                     break;
                 }

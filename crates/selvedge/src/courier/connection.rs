@@ -1,7 +1,8 @@
 //! One connection to a relay: offer what is not confirmed, take its answers.
 //!
 //! What the relay may have from before is offered again: it knows how far it is in the stream, but
-//! only the answer to an offer says that it has kept it.
+//! only the answer to an offer says that it has kept it. Where earlier runs have left something,
+//! the answer to the tip is waited for: it says which ranges are on the relay's disk.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,6 +21,9 @@ use crate::net::{self, ReadBuffer, Stream};
 
 /// Bytes that are offered and not answered at most.
 const WINDOW: usize = 1 << 20;
+
+/// Ranges that a relay may tell.
+const RANGES: usize = 1_024;
 
 /// How long a relay may take to answer anything that was offered: it syncs its disk in between.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -53,6 +57,8 @@ struct Offered {
     bytes: usize,
     /// Everything below is confirmed with it, if it is the last of its commit.
     confirms: Option<Position>,
+    /// It was not: the relay has it.
+    is_held: bool,
 }
 
 struct Link<'a> {
@@ -65,6 +71,10 @@ struct Link<'a> {
     next: Position,
     /// The commit number of the tip that was offered last.
     tip: Option<u64>,
+    /// What is on the relay's disk from before.
+    held: Vec<(Position, Position)>,
+    /// A tip was answered: what is held was told.
+    answered: bool,
     offered: VecDeque<Offered>,
     bytes: usize,
 }
@@ -82,6 +92,8 @@ impl Route {
                 events: Vec::new(),
                 next,
                 tip: None,
+                held: Vec::new(),
+                answered: false,
                 offered: VecDeque::new(),
                 bytes: 0,
             };
@@ -158,12 +170,20 @@ impl Link<'_> {
     /// Offers what follows, as far as the window is open.
     async fn offer_next(&mut self) -> Result<(), Ended> {
         let upto = self.route.head.borrow().upto;
+        if self.next.epoch < upto.epoch && !self.answered {
+            return Ok(());
+        }
         while self.next < upto && self.bytes < WINDOW {
             let (commits, read) = self.route.source.read(self.route.key, self.next, upto);
             self.next = read;
             for commit in &commits {
-                self.offer(commit, Some(commit.header.end())).await?;
+                let (start, end) = (commit.header.start(), commit.header.end());
+                match self.held.iter().any(|(from, upto)| *from <= start && end <= *upto) {
+                    true => self.holds(end),
+                    false => self.offer(commit, Some(end)).await?,
+                }
             }
+            self.confirm_held();
         }
         if self.next >= upto && self.bytes == 0 {
             self.route.confirm(upto); // what lies between will never be said
@@ -179,9 +199,31 @@ impl Link<'_> {
             }
             self.bytes += packet.len();
             let confirms = confirms.filter(|_| at == last);
-            self.offered.push_back(Offered { bytes: packet.len(), confirms });
+            self.offered.push_back(Offered { bytes: packet.len(), confirms, is_held: false });
         }
         Ok(())
+    }
+
+    /// Whether a MARK says what the relay has on its disk, when it may.
+    fn may_tell(&self, mark: &Mark) -> bool {
+        mark.flags & Mark::HELD != 0 && !self.answered && self.held.len() < RANGES
+    }
+
+    /// Nothing before these is unanswered.
+    fn confirm_held(&mut self) {
+        while let Some(held) = self.offered.front().filter(|offered| offered.is_held) {
+            held.confirms.into_iter().for_each(|upto| self.route.confirm(upto));
+            self.offered.pop_front();
+        }
+    }
+
+    /// The relay has the commit that ends at `upto`.
+    fn holds(&mut self, upto: Position) {
+        let confirms = Some(upto);
+        match self.offered.back_mut().filter(|last| last.is_held) {
+            Some(last) => last.confirms = confirms,
+            None => self.offered.push_back(Offered { bytes: 0, confirms, is_held: true }),
+        }
     }
 
     /// Takes what the relay says.
@@ -192,11 +234,16 @@ impl Link<'_> {
                     return Err(Ended::Refused { from: mark.from, upto: mark.upto });
                 }
                 Event::Mark(mark) if mark.flags & Mark::JOURNALED != 0 => {
+                    self.answered = true;
                     let Some(offered) = self.offered.pop_front() else { continue };
                     self.bytes -= offered.bytes;
                     if let Some(upto) = offered.confirms {
                         self.route.confirm(upto);
                     }
+                    self.confirm_held();
+                }
+                Event::Mark(mark) if self.may_tell(&mark) => {
+                    self.held.push((mark.from, mark.upto));
                 }
                 Event::Ping(context) => self.stream.write_all(wire::pong(&context)).await?,
                 _ => {}

@@ -101,7 +101,7 @@ impl Courier {
             Step::Passed { upto, .. } | Step::Gone { upto, .. } => {
                 self.head.send_modify(|head| head.upto = head.upto.max(upto));
             }
-            Step::Sync => {}
+            Step::Note { .. } | Step::Again { .. } | Step::Sync => {}
         }
     }
 

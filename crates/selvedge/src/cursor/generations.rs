@@ -4,12 +4,13 @@
 //! one and is synced before the next begins, so a power cut tears at most the one being written.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::CursorError;
 use super::format::{Bad, Places, decode, encode};
+use crate::files;
 
 /// Largest file that is read: 500,000 streams, five times the largest directory.
 const FILE_BYTES: u64 = 16 << 20;
@@ -95,11 +96,7 @@ impl Generations {
 
 /// Writes generation 1 so that it is there as a whole or not at all: nothing stands beside it yet.
 fn create(folder: &Path, places: &Places) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(&encode(1, places))?;
-    file.as_file().sync_data()?;
-    file.persist(path(folder, 1))?;
-    File::open(folder)?.sync_all()
+    files::replace(&path(folder, 1), &encode(1, places))
 }
 
 fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {

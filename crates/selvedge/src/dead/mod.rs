@@ -12,7 +12,7 @@ mod again;
 mod letter;
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use selvedge_core::limits::PACKET_BYTES;
 use selvedge_core::topic::Name;
 
 use crate::cursor;
+use crate::files;
 use crate::message::Message;
 pub(crate) use again::Again;
 pub use letter::{Letter, NoLetter};
@@ -206,11 +207,7 @@ fn file_name(id: &str) -> Option<String> {
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_data()?;
-    file.persist(folder.join(name))?;
-    File::open(folder)?.sync_all()
+    files::replace(&folder.join(name), bytes)
 }
 
 /// Moves a letter into another folder, durably.

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use selvedge_core::limits::DIRECTORY_BYTES;
 
@@ -11,6 +12,9 @@ const HEADER: &str =
     "# The last good form of the directory; written by selvedge, read at its next start if
 # endpoints.toml is broken or missing then. Changes made here are lost.
 ";
+
+/// A temporary file that is older than this was left by somebody who was killed.
+const LEFT_OVER: Duration = Duration::from_secs(3600);
 
 /// One file below the state directory.
 pub(super) struct Store {
@@ -50,6 +54,7 @@ impl Store {
     /// As the file system says; the old text is still there.
     pub fn write(&self, export: &str) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
+        self.sweep();
         let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
         file.write_all(HEADER.as_bytes())?;
         file.write_all(export.as_bytes())?;
@@ -57,11 +62,38 @@ impl Store {
         file.persist(self.path())?;
         File::open(&self.folder)?.sync_all()
     }
+
+    /// Removes what killed processes left half written. Others may be writing now.
+    fn sweep(&self) {
+        let is_old = |entry: &fs::DirEntry| {
+            let written = entry.metadata().and_then(|facts| facts.modified()).ok();
+            let age = written.and_then(|written| written.elapsed().ok());
+            age.is_some_and(|age| age > LEFT_OVER)
+        };
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let temporary = entries.filter(|e| e.file_name().as_encoded_bytes().starts_with(b".tmp"));
+        for entry in temporary.filter(is_old) {
+            let _ = fs::remove_file(entry.path()); // it costs a little room, nothing else
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_somebody_left_half_written_goes_and_what_is_being_written_stays() {
+        let state = tempfile::tempdir().unwrap();
+        let store = Store::new(state.path());
+        store.write("first").unwrap();
+        let [left, current] = [".tmpLeft", ".tmpNow"].map(|name| store.folder.join(name));
+        let old = std::time::SystemTime::now() - 2 * LEFT_OVER;
+        File::create(&left).unwrap().set_modified(old).unwrap();
+        fs::write(&current, "").unwrap();
+        store.write("second").unwrap();
+        assert!(!left.exists() && current.exists());
+    }
 
     #[test]
     fn what_was_written_is_read_and_leaves_nothing_beside_it() {

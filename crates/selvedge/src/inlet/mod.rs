@@ -18,7 +18,7 @@ use std::time::Duration;
 use selvedge_core::directory::Directory;
 use selvedge_core::limits::BODY_BYTES;
 use selvedge_core::open::{Budget, Refusal, Trusted};
-use selvedge_core::seal::Packet;
+use selvedge_core::seal::{Packet, Tip};
 use selvedge_core::subscriber::{self, Input, LinkId, Output};
 use selvedge_core::topic::{Name, Pattern};
 use selvedge_core::wire::{Ask, Frames, Mark};
@@ -105,6 +105,8 @@ pub struct Offered {
     pub from: Position,
     /// The first number after it.
     pub upto: Position,
+    /// If it is a tip: the oldest that its publisher holds.
+    pub oldest: Option<Position>,
 }
 
 /// What a link tells the inlet, in the order in which it came.
@@ -242,7 +244,9 @@ impl Inlet {
         }
         let packet = Packet::parse(frames.clone())?;
         let header = *packet.header();
-        let offered = Offered { key: header.key, from: header.start(), upto: header.end() };
+        let (key, from, upto) = (header.key, header.start(), header.end());
+        let tip = packet.is_tip().then(|| Tip::parse(&packet.body(0)).ok()).flatten();
+        let offered = Offered { key, from, upto, oldest: tip.map(|tip| tip.oldest) };
         let mut budget = Budget::default();
         let opened = self.door.open(vec![frames], &self.directory, &mut budget, now.time);
         let trusted = match opened.into_iter().next() {
@@ -267,6 +271,19 @@ impl Inlet {
         }
         self.learn(out);
         Ok(offered)
+    }
+
+    /// A stream goes on at `start`, before its position: what came from there on could not be kept,
+    /// and is asked for again.
+    pub fn set_back(&mut self, key: KeyId, start: Start, out: &mut Vec<Output>) {
+        let Ok(speaker) = self.directory.speaker(key) else { return }; // it was removed
+        let publisher = speaker.name.clone();
+        // What waits comes again, too.
+        let left = Input::Removed { key, revoked: true };
+        self.machine.handle(self.clock.now(), left, &mut Vec::new());
+        self.options.begin.insert(key, start);
+        self.begin_at(key, &publisher, start, out);
+        self.learn(out);
     }
 
     /// A peer that offered something is gone.
@@ -468,7 +485,7 @@ impl Inlet {
                     self.counters.lost(lost.reason);
                     moved.push(lost.key);
                 }
-                Output::Tip(_) => {}
+                Output::Tip(_) | Output::Evidence { .. } => {}
                 Output::Ask { link: id, ask } => {
                     let link = self.links.values().find(|link| link.current == Some(*id));
                     if let Some(link) = link {

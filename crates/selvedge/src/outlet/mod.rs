@@ -113,7 +113,8 @@ impl Outlet {
             Step::Commit { commit, .. } => self.send(commit),
             Step::Passed { key, upto } => self.passed(*key, *upto),
             Step::Gone { key, upto } => self.gone(*key, *upto),
-            Step::Sync => {}
+            Step::Note { tip, .. } => self.handle(fanout::Input::Evidence(tip)),
+            Step::Again { .. } | Step::Sync => {}
         }
     }
 

@@ -35,6 +35,8 @@ struct Shared {
 struct Waiting {
     /// All but the last are full.
     batches: VecDeque<Taken>,
+    /// How many drafts the last one had that was taken.
+    usual: usize,
     tickets: u64,
     bytes: usize,
     closed: bool,
@@ -158,7 +160,8 @@ impl Waiting {
 
     fn push(&mut self, ticket: u64, draft: Draft, durable: bool, cost: usize) {
         if self.batches.back().is_none_or(|last| last.drafts.len() >= SIGN_MESSAGES) {
-            self.batches.push_back(Taken::default());
+            let drafts = Vec::with_capacity(self.usual);
+            self.batches.push_back(Taken { drafts, ..Taken::default() });
         }
         if let Some(last) = self.batches.back_mut() {
             last.push(ticket, draft, durable, cost);
@@ -187,6 +190,7 @@ impl Outtake {
                 let mut waiting = self.0.waiting();
                 if let Some(taken) = waiting.batches.pop_front() {
                     waiting.bytes -= taken.bytes;
+                    waiting.usual = taken.drafts.len();
                     if waiting.wanted && waiting.has_room(self.0.limit) {
                         waiting.wanted = false;
                         self.0.room.notify_waiters();

@@ -20,7 +20,8 @@ pub fn packets(
         let wire = sealed.wire.first().cloned().unwrap_or_default(); // one slice, as it was read
         let packet = Frames::parse(wire).map_err(|_| Malformed::Frames);
         let packet = packet.and_then(Packet::parse).map_err(|why| refused(why.into()))?;
-        if *packet.header() != commit.header || packet.count() != sealed.numbers {
+        let numbers = if packet.is_tip() { 0 } else { packet.count() };
+        if *packet.header() != commit.header || numbers != sealed.numbers {
             return Err(refused(Malformed::Counts.into()));
         }
         let context =

@@ -269,7 +269,8 @@ impl Playback {
 
     fn record(&mut self, file: usize, offset: u64, key: KeyId, entry: &Entry) {
         let (from, upto) = (position(entry.from), position(entry.upto));
-        if !self.is_due(key, from) {
+        // A note says how an epoch ended; the next record says where it goes on.
+        if !self.is_due(key, from) || from == upto {
             return;
         }
         self.hole(key, from);

@@ -108,6 +108,9 @@ impl FileSummary {
 
 impl StreamSummary {
     fn add(&mut self, entry: &Entry) {
+        if entry.from == entry.upto {
+            return; // a note
+        }
         self.records += 1;
         self.bytes += entry.body.len() as u64;
         let (from, upto) = (position(entry.from), position(entry.upto));

@@ -130,7 +130,10 @@ impl Feeder {
             }
             Output::Passed { key, upto } => self.pass(key, upto, batch),
             Output::Started { key, at, .. } => self.pass(key, at, batch),
-            Output::Tip(_) | Output::Ask { .. } | Output::Superseded { .. } => {}
+            Output::Tip(_)
+            | Output::Evidence { .. }
+            | Output::Ask { .. }
+            | Output::Superseded { .. } => {}
         }
     }
 

@@ -48,6 +48,9 @@ impl World {
             }
         }
         self.maybe(faults.retires, Fault::Retire(0)); // the first node is a publisher
+        if faults.retires {
+            self.schedule_a_late_look();
+        }
         let rounds = self.random.below(5);
         for _ in 0..rounds {
             let node = self.random.below(self.plan.nodes.len() as u64) as usize;
@@ -72,6 +75,21 @@ impl World {
             let dirty = if faults.power { Stop::Power } else { Stop::Kill };
             let how = if clean { Stop::Close } else { dirty };
             self.maybe(dies || faults.power, Fault::Stop(node, how));
+        }
+    }
+
+    /// Archives start again after a publisher of several epochs is gone: all that they know of it
+    /// is on their disks.
+    fn schedule_a_late_look(&mut self) {
+        for _ in 0..self.random.below(4) {
+            let at = self.random.below(self.plan.busy);
+            self.at(at, Event::Fault(Fault::Stop(0, Stop::Kill)));
+        }
+        for node in 0..self.plan.nodes.len() {
+            let relays = matches!(self.plan.nodes[node].kind, Kind::Relay { .. });
+            if relays && self.random.percent(60) {
+                self.at(self.plan.busy, Event::Fault(Fault::Stop(node, Stop::Kill)));
+            }
         }
     }
 

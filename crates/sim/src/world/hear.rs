@@ -89,7 +89,9 @@ impl World {
             subscriber::Output::Superseded { .. } if !self.plan.faults.restarts() => {
                 self.ledger.problem(format!("node {node}: {output:?}"));
             }
-            subscriber::Output::Superseded { .. } | subscriber::Output::Tip(_) => {}
+            subscriber::Output::Superseded { .. }
+            | subscriber::Output::Tip(_)
+            | subscriber::Output::Evidence { .. } => {}
         }
     }
 

@@ -181,6 +181,9 @@ pub fn describe_output(output: &subscriber::Output) -> String {
         subscriber::Output::Deliver(delivery) => {
             format!("deliver from {}: {}", delivery.from, describe(&delivery.to_commit()))
         }
+        subscriber::Output::Evidence { at, tip, .. } => {
+            format!("on at {at} by tip {}", describe(&tip.to_commit()))
+        }
         subscriber::Output::Tip(tip) => format!("tip {}", describe(&tip.to_commit())),
         other => format!("{other:?}"),
     }

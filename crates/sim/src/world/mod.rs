@@ -193,7 +193,12 @@ impl World {
     fn begin(&mut self) {
         for node in 0..self.plan.nodes.len() {
             let soon = self.random.percent(70) && self.plan.nodes[node].listed;
-            let at = if soon { 0 } else { self.random.below(self.plan.busy) };
+            let late = self.plan.faults.retires && self.random.percent(40);
+            let at = match self.plan.nodes[node].kind {
+                Kind::Subscriber { .. } if late => self.plan.busy + self.random.below(LOOK),
+                _ if soon => 0,
+                _ => self.random.below(self.plan.busy),
+            };
             self.at(at, Event::Start(node));
         }
         for link in 0..self.plan.routes.len() {

@@ -78,6 +78,10 @@ impl World {
         let (from, end) = (commit.header.start(), commit.header.end());
         let this = &mut self.plan.nodes[node];
         let mut kept = None;
+        if this.store.is_some() && commit.header.n == 0 && commit.header.commit == 0 {
+            self.push(node, Step::Note { at: from, tip: commit.clone() });
+        }
+        let this = &mut self.plan.nodes[node];
         if this.store.is_some() && commit.header.n > 0 {
             let durable = this.logged.range(from.seq..end.seq).next().is_some();
             kept = Some(Kept { from, durable });
@@ -161,7 +165,8 @@ impl World {
             self.damaged(node);
             let this = &mut self.plan.nodes[node];
             let oldest = this.key().and_then(|key| this.store.as_ref()?.oldest(key));
-            this.kept_from = oldest.unwrap_or_default().max(this.kept_from);
+            let none = this.author.as_ref().map(|author| Position::new(author.next().epoch, 0));
+            this.kept_from = oldest.or(none).unwrap_or_default().max(this.kept_from);
         }
         let this = &mut self.plan.nodes[node];
         this.writing = !this.steps.is_empty();
@@ -214,6 +219,8 @@ impl World {
             Step::Commit { commit, .. } => self.fanout(node, fanout::Input::Commit(&commit)),
             Step::Passed { key, upto } => self.fanout(node, fanout::Input::Passed { key, upto }),
             Step::Gone { key, upto } => self.fanout(node, fanout::Input::Gone { key, upto }),
+            Step::Note { .. } if speaks => {} // its tip comes
+            Step::Note { tip, .. } => self.fanout(node, fanout::Input::Evidence(&tip)),
         }
     }
 
@@ -268,6 +275,11 @@ impl World {
             }
             subscriber::Output::Tip(tip) => {
                 self.push(node, Step::Commit { commit: tip.to_commit(), kept: None });
+            }
+            subscriber::Output::Evidence { .. } if self.plan.knobs.no_notes => {}
+            subscriber::Output::Evidence { key, at, tip } => {
+                self.plan.nodes[node].since.insert(key, at);
+                self.push(node, Step::Note { at, tip: tip.to_commit() });
             }
             subscriber::Output::Ask { .. } | subscriber::Output::Superseded { .. } => {}
         }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use selvedge::directory::{self, Directory};
 use selvedge::publisher::{self, PublishError};
 use selvedge::{Headers, Name, Outgoing, Publisher, Receipt, Topic, keys};
 use tokio::time::{Instant, timeout_at};
@@ -96,6 +97,8 @@ async fn publish(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         let mut options = publisher::Options::new(args.name.clone(), key.clone());
         options.state.clone_from(&state);
         options.via.clone_from(&args.via);
+        options.hold =
+            args.body.is_none() && keeps_nothing(&watched.directory.borrow(), &args.name);
         options.journal = args.spool.as_ref().map(|spool| spool.join(args.name.as_str()));
         options
     };
@@ -119,6 +122,12 @@ async fn publish(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         return outcome.map(|()| ExitCode::FAILURE);
     }
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Whether what a subscriber is too slow for is in no journal, so that input has to wait for it.
+fn keeps_nothing(directory: &Directory, name: &Name) -> bool {
+    let service = directory.service(name.as_str());
+    service.is_none_or(|service| service.journal == directory::Journal::Off)
 }
 
 /// Sends one message and makes sure that somebody got it, or that it is kept.
@@ -244,5 +253,23 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("NAME=VALUE is expected".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_waits_for_subscribers_where_no_journal_does() {
+        let entry = |name: &str, more: &str| {
+            let key = keys::generate().unwrap().public();
+            format!("[services.{name}]\nkey = \"{key}\"\ntopics = [\"a\"]\n{more}\n")
+        };
+        let entries = entry("live", "") + &entry("kept", "journal = true");
+        let text = format!("format = 1\nfabric = \"f\"\n{entries}");
+        let directory = Directory::from_text("d.toml", &text).unwrap();
+        let keeps_nothing = |name: &str| keeps_nothing(&directory, &name.parse().unwrap());
+        assert!(keeps_nothing("live") && !keeps_nothing("kept"));
     }
 }

@@ -3,12 +3,13 @@
 mod bar;
 mod fabric;
 mod file;
+mod pace;
 mod range;
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use selvedge::{Message, Name, Pattern, directory};
@@ -26,6 +27,7 @@ use crate::{logging, signals};
 use bar::Bar;
 use fabric::{Asked, Fabric};
 use file::Files;
+use pace::{Pace, Speed, speed};
 use range::{Bound, Item, Range};
 
 /// How long a stream may stand still unless somebody says.
@@ -69,20 +71,6 @@ pub struct Args {
     exec: Exec,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Speed {
-    Max,
-    Times(f64),
-}
-
-fn speed(text: &str) -> Result<Speed, String> {
-    match text.parse::<f64>() {
-        _ if text == "max" => Ok(Speed::Max),
-        Ok(times) if times.is_finite() && times > 0.0 => Ok(Speed::Times(times)),
-        _ => Err("a number above 0, such as 1 or 0.5, or max is expected".to_owned()),
-    }
-}
-
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let range = Range::new(args.from.clone(), args.to.clone());
     let range = range.unwrap_or_else(|why| {
@@ -113,8 +101,7 @@ async fn replay(args: &Args, range: Range, common: &Common) -> anyhow::Result<Ex
             None => Sink::Screen { form: tail::form(common), text: Vec::new() },
         },
         left: args.count.map(NonZeroU64::get),
-        speed: args.speed.unwrap_or(Speed::Max),
-        base: None,
+        pace: Pace::new(args.speed.unwrap_or(Speed::Max)),
         bar: Bar::new(bytes),
         good: true,
         stop: stop.clone(),
@@ -216,9 +203,7 @@ struct Player {
     sink: Sink,
     /// How many more, if anybody counts.
     left: Option<u64>,
-    speed: Speed,
-    /// The first message's time, and when it was shown.
-    base: Option<(SystemTime, Instant)>,
+    pace: Pace,
     bar: Bar,
     good: bool,
     stop: CancellationToken,
@@ -293,13 +278,7 @@ impl Player {
 
     /// Waits until it is this message's turn.
     async fn rest(&mut self, message: &Message) -> anyhow::Result<()> {
-        let Speed::Times(times) = self.speed else { return Ok(()) };
-        let (first, began) = *self.base.get_or_insert((message.time, Instant::now()));
-        let distance = message.time.duration_since(first).unwrap_or_default().div_f64(times);
-        let due = began + distance;
-        if due <= Instant::now() {
-            return Ok(());
-        }
+        let Some(due) = self.pace.due(message.time, Instant::now()) else { return Ok(()) };
         self.sink.write()?;
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
