@@ -5,61 +5,97 @@ use std::fmt::{self, Display};
 use serde::Serialize;
 
 use crate::case::Case;
+use crate::measure::Received;
+use crate::peer::Peer;
 use crate::process::Outcome;
 
 /// What the runs of one peer in one case amount to: medians; of subscribers, the slowest's.
 #[derive(Debug, Serialize)]
 pub struct Row {
     pub peer: &'static str,
+    /// How reports call the case.
+    pub name: String,
     pub case: Case,
     pub runs: usize,
     /// Messages a second that every subscriber got.
     pub messages_per_second: f64,
-    /// Nanoseconds for each message published, or received by each subscriber.
-    pub publisher_wall_ns: f64,
+    /// The same of the slowest and the fastest run.
+    pub between: (f64, f64),
+    /// Nanoseconds of CPU time for each message: of all publishers together, and of the relay, a
+    /// message published; of a subscriber, one that it got.
     pub publisher_cpu_ns: f64,
-    pub subscriber_wall_ns: f64,
+    pub relay_cpu_ns: Option<f64>,
     pub subscriber_cpu_ns: f64,
     /// Delay; only in a case with a rate.
     pub p50_us: Option<f64>,
     pub p99_us: Option<f64>,
+    pub p999_us: Option<f64>,
     /// Over all runs and subscribers.
     pub expected: u64,
     pub lost: u64,
     pub misplaced: u64,
+    /// Whether the peer may lose some.
+    pub drops: bool,
 }
 
 impl Row {
     /// Sums up at least one run.
-    pub fn new(peer: &'static str, case: &Case, runs: &[Outcome]) -> Row {
-        let each = case.messages as f64;
-        let received = || runs.iter().flat_map(|run| &run.subscribers);
-        let slowest = |of: fn(&crate::measure::Received) -> u64| {
-            median(runs.iter().map(|run| run.subscribers.iter().map(of).max().unwrap_or(0) as f64))
+    pub fn new(peer: &Peer, case: &Case, runs: &[Outcome]) -> Row {
+        let median = |of: &dyn Fn(&Outcome) -> f64| median(runs.iter().map(of).collect());
+        let delay = |of: fn(&Received) -> u64| {
+            let slowest = median(&|run| run.subscribers.iter().map(of).max().unwrap_or(0) as f64);
+            case.rate.map(|_| slowest / 1e3)
         };
-        let delay = |ns: f64| case.rate.map(|_| ns / 1e3);
-        let wall = slowest(|one| one.wall_ns);
-        let expected = case.messages * case.subscribers as u64 * runs.len() as u64;
+        let relay_cpu_ns = |run: &Outcome| run.relay_cpu_ns.unwrap_or(0) as f64 / run.sent();
+        let rates = || runs.iter().map(Outcome::messages_per_second);
+        let expected =
+            runs.iter().map(|run| run.sent() as u64 * run.subscribers.len() as u64).sum();
+        let received = || runs.iter().flat_map(|run| &run.subscribers);
         Row {
-            peer,
+            peer: peer.name,
+            name: case.to_string(),
             case: case.clone(),
             runs: runs.len(),
-            messages_per_second: each / wall * 1e9,
-            publisher_wall_ns: median(runs.iter().map(|run| run.publisher.wall_ns as f64)) / each,
-            publisher_cpu_ns: median(runs.iter().map(|run| run.publisher.cpu_ns as f64)) / each,
-            subscriber_wall_ns: wall / each,
-            subscriber_cpu_ns: slowest(|one| one.cpu_ns) / each,
-            p50_us: delay(slowest(|one| one.p50_ns)),
-            p99_us: delay(slowest(|one| one.p99_ns)),
+            messages_per_second: median(&Outcome::messages_per_second),
+            between: (rates().fold(f64::MAX, f64::min), rates().fold(0.0, f64::max)),
+            publisher_cpu_ns: median(&Outcome::publisher_cpu_ns),
+            relay_cpu_ns: case.relayed.then(|| median(&relay_cpu_ns)),
+            subscriber_cpu_ns: median(&Outcome::subscriber_cpu_ns),
+            p50_us: delay(|one| one.p50_ns),
+            p99_us: delay(|one| one.p99_ns),
+            p999_us: delay(|one| one.p999_ns),
             expected,
             lost: expected.saturating_sub(received().map(|one| one.messages).sum()),
             misplaced: received().map(|one| one.misplaced).sum(),
+            drops: peer.drops,
         }
     }
 
-    /// Whether every subscriber got every message, in order.
+    /// Whether every subscriber got every message, in order, as far as the peer lets it.
     pub fn is_complete(&self) -> bool {
-        self.lost == 0 && self.misplaced == 0
+        (self.lost == 0 || self.drops) && self.misplaced == 0
+    }
+}
+
+impl Outcome {
+    /// Messages of all publishers.
+    fn sent(&self) -> f64 {
+        self.publishers.iter().map(|one| one.messages).sum::<u64>() as f64
+    }
+
+    /// At the slowest subscriber.
+    fn messages_per_second(&self) -> f64 {
+        let rate = |one: &Received| one.messages as f64 / one.wall_ns.max(1) as f64 * 1e9;
+        self.subscribers.iter().map(rate).fold(f64::MAX, f64::min)
+    }
+
+    fn publisher_cpu_ns(&self) -> f64 {
+        self.publishers.iter().map(|one| one.cpu_ns).sum::<u64>() as f64 / self.sent()
+    }
+
+    fn subscriber_cpu_ns(&self) -> f64 {
+        let each = |one: &Received| one.cpu_ns as f64 / one.messages.max(1) as f64;
+        self.subscribers.iter().map(each).fold(0.0, f64::max)
     }
 }
 
@@ -70,49 +106,59 @@ impl Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut last = None;
         for row in self.0 {
-            if last != Some(&row.case.name) {
-                let Case { name, bytes, messages, .. } = &row.case;
-                writeln!(f, "\n{name}: {messages} messages of {bytes} B, median of {}", row.runs)?;
-                writeln!(
-                    f,
-                    "{:12}{:>12}{:>24}{:>24}{:>20}{:>12}",
-                    "", "", "publisher", "subscriber", "delay", ""
-                )?;
-                writeln!(
-                    f,
-                    "{:12}{:>12}{:>12}{:>12}{:>12}{:>12}{:>10}{:>10}{:>12}",
-                    "peer",
-                    "messages/s",
-                    "wall ns",
-                    "CPU ns",
-                    "wall ns",
-                    "CPU ns",
-                    "p50 us",
-                    "p99 us",
-                    "lost"
-                )?;
-                last = Some(&row.case.name);
+            if last != Some(&row.name) {
+                last = Some(&row.name);
+                writeln!(f, "\n{}", row.name)?;
+                head(f)?;
             }
-            writeln!(
-                f,
-                "{:12}{:>12.0}{:>12.0}{:>12.0}{:>12.0}{:>12.0}{:>10}{:>10}{:>12}",
-                row.peer,
-                row.messages_per_second,
-                row.publisher_wall_ns,
-                row.publisher_cpu_ns,
-                row.subscriber_wall_ns,
-                row.subscriber_cpu_ns,
-                row.p50_us.map_or("-".to_owned(), |us| format!("{us:.1}")),
-                row.p99_us.map_or("-".to_owned(), |us| format!("{us:.1}")),
-                format!("{}+{}", row.lost, row.misplaced),
-            )?;
+            line(f, row)?;
         }
-        writeln!(f, "\nns for each message; lost: messages missing + messages out of place")
+        writeln!(
+            f,
+            "\nmedians of {}; CPU: ns a message; delay: us; lost: % of messages",
+            self.0.first().map_or(0, |row| row.runs)
+        )
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
+fn head(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(
+        f,
+        "{:14}{:>12}{:>9}{:>12}{:>9}{:>12}{:>10}{:>10}{:>10}{:>8}",
+        "peer",
+        "messages/s",
+        "MB/s",
+        "publisher",
+        "relay",
+        "subscriber",
+        "p50",
+        "p99",
+        "p99.9",
+        "lost"
+    )
+}
+
+fn line(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
+    let some = |value: Option<f64>, digits| {
+        value.map_or("-".to_owned(), |value| format!("{value:.digits$}"))
+    };
+    writeln!(
+        f,
+        "{:14}{:>12.0}{:>9.1}{:>12.0}{:>9}{:>12.0}{:>10}{:>10}{:>10}{:>8.2}",
+        row.peer,
+        row.messages_per_second,
+        row.messages_per_second * row.case.bytes as f64 / 1e6,
+        row.publisher_cpu_ns,
+        some(row.relay_cpu_ns, 0),
+        row.subscriber_cpu_ns,
+        some(row.p50_us, 1),
+        some(row.p99_us, 1),
+        some(row.p999_us, 1),
+        (row.lost + row.misplaced) as f64 / row.expected.max(1) as f64 * 100.0,
+    )
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {
         0 => 0.0,

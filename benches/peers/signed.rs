@@ -1,11 +1,10 @@
 //! Selvedge as it ships: signed by the library's publisher; verified, ordered and counted by its
-//! subscriber, with directory and all. One thread on each side.
+//! subscriber, with directory and all; passed on by its relay. One thread in each process.
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use selvedge::directory::Directory;
 use selvedge::publisher::Options;
 use selvedge::{ContentType, Event, Listener, Outgoing, Publisher, Subscriber, Topic};
@@ -15,86 +14,78 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::measure::{Publishing, SILENCE, Subscribing};
+use crate::peer::{Middle, Peer, Place, Way};
 use crate::process::{Word, say};
-use crate::{Peer, Way};
 
-pub const PEER: Peer = Peer { name: "selvedge", publish, subscribe, forward: Some(forward) };
-
-const TOPIC: &str = "org.example.bench.inventory.item";
+pub const PEER: Peer = Peer {
+    name: "selvedge",
+    publish,
+    subscribe,
+    middle: Middle::Relay(forward),
+    ipc: true,
+    topics: true,
+    drops: false,
+};
 
 /// After this many messages the publisher's task gets its turn on the one thread.
 const TURN: usize = 512;
 
 fn publish(bodies: &mut Publishing) -> Result<()> {
     runtime()?.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let endpoint = format!("tcp://{}", listener.local_addr()?);
+        let (listener, endpoint) = listener(bodies.place())?;
         let state = tempfile::tempdir()?;
-        let mut options = Options::new("bench".parse()?, key());
-        options.listener = Some(Listener::from_tcp(listener)?);
+        let index = bodies.index();
+        let mut options = Options::new(name(index).parse()?, key(index));
+        options.listener = Some(listener);
         options.state = state.path().into();
         options.hold = true;
-        let way = Way { publisher: endpoint.clone(), relay: None };
-        let directory = watch::channel(directory(&way)?).1;
-        let publisher = Publisher::start(directory, options)?;
+        let mut publishers = vec![String::new(); index];
+        publishers.push(endpoint.clone());
+        let directory = directory(&Way { publishers, relay: None })?;
+        let publisher = Publisher::start(watch::channel(directory).1, options)?;
         bodies.listening(&endpoint)?;
-        let topic: Topic = TOPIC.parse()?;
-        while publisher.listeners(&topic).await < bodies.subscribers() {
-            tokio::task::yield_now().await;
-        }
-        send(bodies, &publisher, &topic).await?;
+        let topics = topics(bodies)?;
+        send(bodies, &publisher, &topics).await?;
         publisher.close(SILENCE).await?;
         Ok(())
     })
 }
 
-async fn send(bodies: &mut Publishing, publisher: &Publisher, topic: &Topic) -> Result<()> {
-    let paced = bodies.is_paced();
+async fn send(bodies: &mut Publishing, publisher: &Publisher, topics: &[Topic]) -> Result<()> {
     let mut sent = 0;
-    while let Some(body) = bodies.next() {
-        let message = Outgoing::raw(topic.clone(), ContentType::BYTES, body.to_vec())?;
+    while let Some((topic, body)) = bodies.next() {
+        let topic = topics[topic].clone();
+        let message = Outgoing::raw(topic, ContentType::BYTES, body.to_vec())?;
         publisher.send_when_ready(message).await?;
         sent += 1;
-        if paced || sent % TURN == 0 {
+        if bodies.is_paced() || sent % TURN == 0 {
             tokio::task::yield_now().await;
         }
     }
     Ok(())
 }
 
-/// A relay as it ships: it verifies everything. It hears the publisher once somebody hears it.
-fn forward(publisher: &str) -> Result<()> {
+/// A relay as it ships: it verifies everything.
+fn forward(publishers: &[String], place: &Place) -> Result<()> {
     runtime()?.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let endpoint = format!("tcp://{}", listener.local_addr()?);
-        let way = Way { publisher: String::new(), relay: Some(endpoint.clone()) };
-        let (directory, directories) = watch::channel(directory(&way)?);
+        let (listener, endpoint) = listener(place)?;
+        let way = Way { publishers: publishers.to_owned(), relay: Some(endpoint.clone()) };
         let mut config = Config::new("edge".parse()?, relay_key());
         let state = tempfile::tempdir()?;
         config.state = state.path().into();
-        config.listener = Some(Listener::from_tcp(listener)?);
-        let node = Node::start(directories, config)?;
-        let peers = node.counters().peers;
+        config.listener = Some(listener);
+        config.hold = true;
+        let node = Node::start(watch::channel(directory(&way)?).1, config)?;
         say(&Word::Listening(endpoint))?;
-        let found = async {
-            while peers.snapshot().get("peers").is_none_or(|count| *count == 0) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            let way = Way { publisher: publisher.to_owned(), ..way };
-            directory.send_replace(self::directory(&way)?);
-            std::future::pending().await
-        };
-        tokio::select! {
-            () = node.run(CancellationToken::new()) => Ok(()),
-            failed = found => failed,
-        }
+        node.run(CancellationToken::new()).await;
+        Ok(())
     })
 }
 
-fn subscribe(messages: &mut Subscribing, way: &Way) -> Result<()> {
+/// Hears all publishers, until their ends; fails at the first message that is lost.
+pub fn subscribe(messages: &mut Subscribing, way: &Way) -> Result<()> {
     runtime()?.block_on(async {
-        let directory = watch::channel(directory(way)?).1;
-        let subscriber = Subscriber::to(directory);
+        let subscriber = Subscriber::to(watch::channel(directory(way)?).1);
         let mut subscriber = match way.relay {
             Some(_) => subscriber.via("edge".parse()?).connect()?,
             None => subscriber.connect()?,
@@ -125,22 +116,49 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-fn key() -> SecretKey {
-    SecretKey::from_seed(&[7; 32])
+/// A listener, and the endpoint to connect to. Within a runtime.
+pub fn listener(place: &Place) -> Result<(Listener, String)> {
+    match place {
+        Place::Tcp => {
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            let endpoint = place.endpoint(&listener.local_addr()?.port().to_string());
+            Ok((Listener::from_tcp(listener)?, endpoint))
+        }
+        Place::Ipc(_) => {
+            let endpoint = place.endpoint("");
+            Ok((Listener::bind(&endpoint.parse()?)?, endpoint))
+        }
+    }
+}
+
+/// The topics of a case.
+pub fn topics(bodies: &Publishing) -> Result<Vec<Topic>> {
+    bodies.topics().map(|topic| topic.parse().context("a topic")).collect()
+}
+
+fn name(publisher: usize) -> String {
+    format!("p{publisher}")
+}
+
+/// The key of a publisher.
+pub fn key(publisher: usize) -> SecretKey {
+    SecretKey::from_seed(&[publisher as u8 + 1; 32])
 }
 
 fn relay_key() -> SecretKey {
-    SecretKey::from_seed(&[8; 32])
+    SecretKey::from_seed(&[255; 32])
 }
 
-fn directory(way: &Way) -> Result<Arc<Directory>> {
+/// What all of them read; publishers without an endpoint are left out.
+pub fn directory(way: &Way) -> Result<Arc<Directory>> {
     let mut text = "format = 1\nfabric = \"bench\"\n".to_owned();
-    if !way.publisher.is_empty() {
+    let known = way.publishers.iter().enumerate().filter(|(_, endpoint)| !endpoint.is_empty());
+    for (index, endpoint) in known {
         text += &format!(
-            "[services.bench]\nendpoint = \"{}\"\nkey = \"{}\"\n\
+            "[services.{}]\nendpoint = \"{endpoint}\"\nkey = \"{}\"\n\
              topics = [\"org.example.bench.#\"]\n",
-            way.publisher,
-            key().public()
+            name(index),
+            key(index).public()
         );
     }
     if let Some(relay) = &way.relay {

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::{
-    bridge, check, dead, journal, keygen, pubkey, publish, record, relay, replay, tail,
+    bench, bridge, check, dead, journal, keygen, pubkey, publish, record, relay, replay, tail,
 };
 use options::Common;
 
@@ -42,6 +42,7 @@ enum Command {
     Relay(relay::Args),
     Bridge(bridge::Args),
     Dead(dead::Args),
+    Bench(bench::Args),
     Demo(demo::Args),
 }
 
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Relay(args) => relay::run(args, &common),
         Command::Bridge(args) => bridge::run(args, &common),
         Command::Dead(args) => dead::run(args, &common),
+        Command::Bench(args) => bench::run(args, &common),
         Command::Demo(args) => demo::run(args, &common),
     };
     match outcome {

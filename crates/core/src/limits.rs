@@ -117,7 +117,7 @@ pub const REFILL_BYTES: usize = 256 * 1_024;
 /// Bytes held for a peer that come live while the last read for it is under way.
 pub const JOIN_BYTES: usize = 1 << 20;
 
-/// Bytes waiting for all peers at which a publisher that holds takes nothing more in.
+/// Bytes waiting for all peers at which a publisher or relay that holds takes nothing more in.
 pub const HOLD_BYTES: usize = 4 << 20;
 
 /// Bytes signed and not yet written to the journal beyond which a publisher signs nothing more.

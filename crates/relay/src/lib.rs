@@ -26,7 +26,7 @@ use selvedge::{Inlet, KeyId, LinkCounters, Listener, Name, Notices, Outlet, Patt
 use selvedge::{PeerCounters, Position, StartError, Topic, Voice, inlet, journal, state};
 use selvedge_core::author::Input;
 use selvedge_core::fanout::{self, PeerId};
-use selvedge_core::limits::BODY_BYTES_HARD;
+use selvedge_core::limits::{BODY_BYTES_HARD, HOLD_BYTES};
 use selvedge_core::open::Refusal;
 use selvedge_core::seal::{Header, Packet, SecretKey};
 use selvedge_core::subscriber::{Delivery, LinkId, Output};
@@ -56,6 +56,11 @@ pub struct Config {
     pub via: Vec<Name>,
     /// Bounds of the queues for peers.
     pub queues: fanout::Config,
+    /// Whether to hear nobody while 4 MiB wait for peers. Publishers are then held up at the pace
+    /// of the slowest peer, instead of that peer missing messages: between batch jobs that hold,
+    /// too. One that hangs holds up all for ten seconds, and is cut off then. A relay with a
+    /// journal needs none of this.
+    pub hold: bool,
     /// Told what happens to links.
     pub notices: Notices,
 }
@@ -70,6 +75,7 @@ impl Config {
             listener: None,
             via: Vec::new(),
             queues: fanout::Config::default(),
+            hold: false,
             notices: Notices::default(),
         }
     }
@@ -99,6 +105,8 @@ pub struct Node {
     refused: Refused,
     /// Up to where peers were told of each stream.
     told: BTreeMap<KeyId, Position>,
+    /// Bytes waiting for peers beyond which nobody is heard.
+    most_queued: usize,
     directory: watch::Receiver<Arc<Directory>>,
 }
 
@@ -126,7 +134,7 @@ impl Node {
         config: Config,
     ) -> Result<Node, StartError> {
         let now = directory.borrow_and_update().clone();
-        let Config { name, key, state, listener, via, queues, notices } = config;
+        let Config { name, key, state, listener, via, queues, hold, notices } = config;
         let (voice, listener) = Voice::relay(&now, &name, key, &state, listener)?;
         let carries = carried(&now, &name);
         let journal = kept(&now, &name, &voice, &state)?;
@@ -146,6 +154,7 @@ impl Node {
         let mut outlet = Outlet::new(listener, serves);
         since.iter().for_each(|(key, end)| outlet.passed(*key, *end));
         let inlet = Inlet::new(directory.clone(), options);
+        let most_queued = if hold { HOLD_BYTES } else { usize::MAX };
         Ok(Node {
             name,
             carries,
@@ -157,6 +166,7 @@ impl Node {
             offers: Offers::default(),
             refused: Refused::default(),
             told: BTreeMap::new(),
+            most_queued,
             directory,
         })
     }
@@ -172,8 +182,9 @@ impl Node {
         let mut outputs = Vec::new();
         let mut done = Vec::new();
         loop {
+            let room = self.outlet.queued_bytes() < self.most_queued;
             tokio::select! {
-                () = self.inlet.turn(&mut outputs) => {}
+                () = self.inlet.turn(&mut outputs), if room => {}
                 () = self.outlet.turn() => self.offered(&mut outputs),
                 () = written(&mut self.journal, &mut done) => {}
                 () = self.refused.due() => self.ask_again(&mut outputs),

@@ -1,5 +1,6 @@
 //! One file for each command: its arguments, and `run`.
 
+pub mod bench;
 pub mod bridge;
 pub mod check;
 pub mod dead;
