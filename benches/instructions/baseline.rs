@@ -7,7 +7,7 @@ use std::{env, fmt, fs};
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// Percent by which a count may differ. Two runs of one build differ by a tenth of one, for a
+/// Percent by which a count may differ. Two runs of one build differ by half of one, for a
 /// heartbeat falls into one of them.
 const TOLERANCE: f64 = 3.0;
 

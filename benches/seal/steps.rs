@@ -3,12 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, anyhow};
 use bytes::{Bytes, BytesMut};
 use selvedge_core::author::{self, Author, Input, Output};
 use selvedge_core::directory::Directory;
-use selvedge_core::limits::BODIES;
-use selvedge_core::open::{self, Budget, Cache, CommitId, Trusted};
+use selvedge_core::limits::PACK;
+use selvedge_core::open::{
+    self, Budget, Cache, Checked, CommitId, Hashed, Refusal, Trusted, Verified,
+};
 use selvedge_core::seal::{Commit, ContentType, Draft, Identity, Packet, SecretKey, Unsealed};
 use selvedge_core::topic::Topic;
 use selvedge_core::wire::{self, Connection, Event, Frames, Limits, Role};
@@ -90,7 +92,7 @@ fn commit(shape: Shape, identity: &Identity) -> Result<Unsealed> {
         earlier: Vec::new(),
         oldest: None,
         voids: Vec::new(),
-        pack: BODIES,
+        pack: PACK,
         jitter: 0,
     });
     let topics = (0..shape.topics).map(|at| format!("org.example.bench.item{at}").parse());
@@ -146,18 +148,25 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Verifies the packets of a commit.
+    /// Verifies the packets of a commit, together as a link does.
     pub fn open(&mut self, packets: Vec<Frames>) -> Result<Vec<Trusted>> {
-        packets.into_iter().map(|frames| self.open_one(frames)).collect()
+        let Opening { directory, budget, cache } = self;
+        let mut check = |frames: Frames| {
+            let packet = Packet::parse(frames)?;
+            open::check(packet, &context(directory, None), budget)
+        };
+        let checked: Vec<Result<Checked, Refusal>> = packets.into_iter().map(&mut check).collect();
+        let verify = |hashed: Result<Hashed, Refusal>| {
+            let hashed = hashed?;
+            let cached = cache.find(CommitId::of(hashed.packet())).copied();
+            let opened = hashed.verify(&context(directory, cached.as_ref()), budget)?;
+            opened.verified.into_iter().for_each(|verified| cache.insert(verified));
+            Ok(opened.trusted)
+        };
+        open::hash(checked).map(verify).collect()
     }
+}
 
-    fn open_one(&mut self, frames: Frames) -> Result<Trusted> {
-        let packet = Packet::parse(frames).context("a packet")?;
-        let cached = self.cache.find(CommitId::of(&packet)).copied();
-        let (directory, cached) = (&*self.directory, cached.as_ref());
-        let context = open::Context { directory, horizon: None, cached, now: Time(0) };
-        let opened = open::open(packet, &context, &mut self.budget)?;
-        opened.verified.into_iter().for_each(|verified| self.cache.insert(verified));
-        Ok(opened.trusted)
-    }
+fn context<'a>(directory: &'a Directory, cached: Option<&'a Verified>) -> open::Context<'a> {
+    open::Context { directory, horizon: None, cached, now: Time(0) }
 }
