@@ -25,7 +25,12 @@ impl Position {
 
     /// The place after this one in its epoch; of the last there is, itself.
     pub const fn after(self) -> Position {
-        Position { epoch: self.epoch, seq: self.seq.saturating_add(1) }
+        self.plus(1)
+    }
+
+    /// The place so many numbers later in its epoch; at most the last there is.
+    pub const fn plus(self, numbers: u64) -> Position {
+        Position { epoch: self.epoch, seq: self.seq.saturating_add(numbers) }
     }
 }
 

@@ -11,7 +11,8 @@ use crate::topic::Topic;
 /// head's start.
 const HEAD_ROOM: usize = SEAL_BYTES - 116 - 13 * 32 - 10;
 
-/// A packet being filled.
+/// The packet of a topic that is being filled.
+#[derive(Clone, Copy)]
 struct Open {
     group: usize,
     head: usize,
@@ -22,27 +23,29 @@ struct Open {
 pub fn by_topic(drafts: impl Iterator<Item = Draft>, pack: usize) -> Vec<Group> {
     let pack = pack.clamp(1, BODIES);
     let mut groups: Vec<Group> = Vec::new();
-    let mut open: BTreeMap<Topic, Open> = BTreeMap::new();
+    let mut open: Vec<Open> = Vec::new();
+    let mut topics: BTreeMap<Topic, usize> = BTreeMap::new();
     // Most commits are of one topic: compare with the last one before looking it up.
-    let mut last: Option<(Topic, Open)> = None;
+    let mut last: Option<usize> = None;
     for (off, draft) in drafts.enumerate() {
-        if last.as_ref().is_none_or(|(topic, _)| !same(topic, &draft.topic)) {
-            let found = open.remove(&draft.topic).unwrap_or_else(|| start(&mut groups, &draft));
-            if let Some((topic, before)) = last.replace((draft.topic.clone(), found)) {
-                open.insert(topic, before);
-            }
-        }
-        let Some((_, at)) = last.as_mut() else { continue };
+        let again = last.filter(|at| same(&groups[open[*at].group].topic, &draft.topic));
+        let at = again.or_else(|| topics.get(&draft.topic).copied()).unwrap_or_else(|| {
+            topics.insert(draft.topic.clone(), open.len());
+            open.push(start(&mut groups, &draft));
+            open.len() - 1
+        });
+        last = Some(at);
+        let Open { group, head, bytes } = open[at];
         let entry = entry_bytes(&draft);
-        let full = groups[at.group].messages.len() >= pack || at.bytes >= PACK_BYTES;
-        if full || at.head + entry > HEAD_ROOM {
-            let before = groups[at.group].messages.len();
-            *at = start(&mut groups, &draft);
-            groups[at.group].messages.reserve(before);
+        let full = groups[group].messages.len() >= pack || bytes >= PACK_BYTES;
+        if full || head + entry > HEAD_ROOM {
+            let before = groups[group].messages.len();
+            open[at] = start(&mut groups, &draft);
+            groups[open[at].group].messages.reserve(before);
         }
-        at.head += entry;
-        at.bytes += draft.body.len();
-        groups[at.group].messages.push((off as u16, draft)); // at most SIGN_MESSAGES
+        open[at].head += entry;
+        open[at].bytes += draft.body.len();
+        groups[open[at].group].messages.push((off as u16, draft)); // at most SIGN_MESSAGES
     }
     groups
 }

@@ -9,6 +9,7 @@
 
 mod evidence;
 mod heard;
+mod numbers;
 mod pending;
 mod ranges;
 mod stream;

@@ -7,6 +7,7 @@ use crate::seal::{Commit, Entry, Header, Sealed};
 use crate::topic::Name;
 use crate::{KeyId, Position, Time};
 
+use super::numbers::Numbers;
 use super::ranges::Ranges;
 
 /// Messages of one commit, ready for the application (or, on a relay, for its peers).
@@ -112,8 +113,7 @@ struct Place {
 pub struct Pending {
     pub header: Header,
     pub packets: Vec<Trusted>,
-    /// Numbers in them.
-    got: u16,
+    came: Numbers,
     /// Over links without MARKs: when to hand over what came.
     pub hand_over: Option<Time>,
     /// Everything before it came, is passed, or was declared lost.
@@ -123,18 +123,18 @@ pub struct Pending {
 impl Pending {
     pub fn new(header: Header) -> Pending {
         let settled = header.start();
-        Pending { header, packets: Vec::with_capacity(1), got: 0, hand_over: None, settled }
+        let came = Numbers::below(header.n);
+        Pending { header, packets: Vec::with_capacity(1), came, hand_over: None, settled }
     }
 
     /// Adds a packet of this commit; false if it came before.
     pub fn add(&mut self, trusted: Trusted) -> bool {
         let packet = trusted.packet();
-        let mut before = self.packets.iter().map(Trusted::packet);
-        // Equal first numbers mean equal packets: both hashed to the one root that was signed.
-        if before.any(|p| p.first_off() == packet.first_off()) {
+        // Equal numbers mean equal packets: both hashed to the one root that was signed.
+        if self.came.has(packet.first_off().into()) {
             return false;
         }
-        self.got = self.got.saturating_add(packet.count());
+        packet.entries().for_each(|entry| self.came.add(entry.off));
         self.packets.push(trusted);
         true
     }
@@ -149,53 +149,32 @@ impl Pending {
         if self.is_whole() {
             return None;
         }
-        let (mut from, end) = (next.max(self.settled), self.header.end());
-        let came = self.runs();
-        let mut came = came.iter().peekable();
-        loop {
-            while came.next_if(|(_, upto)| *upto <= from).is_some() {}
-            match (came.peek(), vouched.end_at(from)) {
-                (Some((start, upto)), _) if *start <= from => from = *upto,
-                (_, Some(upto)) => from = upto,
-                (next_run, None) if from < end => {
-                    let upto = next_run.map_or(end, |(start, _)| *start);
-                    let vouched = vouched.start_above(from).unwrap_or(end);
-                    return Some((from, upto.min(vouched).min(end)));
-                }
-                _ => return None,
+        let (start, end) = (self.header.start(), self.header.end());
+        let mut from = next.max(self.settled);
+        while from < end {
+            let number = from.seq.saturating_sub(start.seq);
+            let missing = start.plus(self.came.next(number, false));
+            if missing >= end {
+                return None;
             }
+            let Some(upto) = vouched.end_at(missing) else {
+                let came = start.plus(self.came.next(missing.seq - start.seq, true));
+                let vouched = vouched.start_above(missing).unwrap_or(end);
+                return Some((missing, came.min(vouched)));
+            };
+            from = upto;
         }
+        None
     }
 
     /// Whether every number of the commit came.
     pub fn is_whole(&self) -> bool {
-        self.got >= self.header.n
+        self.came.is_full()
     }
 
     /// Whether this number came.
     pub fn has(&self, at: Position) -> bool {
-        self.numbers().any(|number| number == at)
-    }
-
-    /// The numbers that came, as runs in rising order.
-    fn runs(&self) -> Vec<(Position, Position)> {
-        let mut numbers: Vec<Position> = self.numbers().collect();
-        if self.packets.len() > 1 {
-            numbers.sort_unstable();
-        }
-        let mut runs: Vec<(Position, Position)> = Vec::new();
-        for number in numbers {
-            match runs.last_mut() {
-                Some((_, upto)) if *upto == number => *upto = number.after(),
-                _ => runs.push((number, number.after())),
-            }
-        }
-        runs
-    }
-
-    fn numbers(&self) -> impl Iterator<Item = Position> {
-        let entries = self.packets.iter().flat_map(|trusted| trusted.packet().entries());
-        let Header { epoch, first, .. } = self.header;
-        entries.map(move |entry| Position::new(epoch, first + u64::from(entry.off)))
+        let Position { epoch, seq } = self.header.start();
+        at.epoch == epoch && at.seq >= seq && self.came.has(at.seq - seq)
     }
 }
