@@ -25,16 +25,17 @@ pub fn by_topic(drafts: impl Iterator<Item = Draft>, pack: usize) -> Vec<Group> 
     let mut groups: Vec<Group> = Vec::new();
     let mut open: Vec<Open> = Vec::new();
     let mut topics: BTreeMap<Topic, usize> = BTreeMap::new();
-    // Most commits are of one topic: compare with the last one before looking it up.
-    let mut last: Option<usize> = None;
+    // Most commits are of one topic, or of some in turn: look there before comparing with all.
+    let mut last = 0;
     for (off, draft) in drafts.enumerate() {
-        let again = last.filter(|at| same(&groups[open[*at].group].topic, &draft.topic));
-        let at = again.or_else(|| topics.get(&draft.topic).copied()).unwrap_or_else(|| {
+        let is_it = |at: &usize| open.get(*at).is_some_and(|o| same(&groups[o.group], &draft));
+        let guess = [last, last + 1, 0].into_iter().find(is_it);
+        let at = guess.or_else(|| topics.get(&draft.topic).copied()).unwrap_or_else(|| {
             topics.insert(draft.topic.clone(), open.len());
             open.push(start(&mut groups, &draft));
             open.len() - 1
         });
-        last = Some(at);
+        last = at;
         let Open { group, head, bytes } = open[at];
         let entry = entry_bytes(&draft);
         let full = groups[group].messages.len() >= pack || bytes >= PACK_BYTES;
@@ -50,9 +51,10 @@ pub fn by_topic(drafts: impl Iterator<Item = Draft>, pack: usize) -> Vec<Group> 
     groups
 }
 
-/// Clones are told by where they are: who says much on one topic clones it.
-fn same(one: &Topic, other: &Topic) -> bool {
-    core::ptr::eq(&one.as_bytes()[..], &other.as_bytes()[..]) || one == other
+/// Whether a draft's topic is the very one of a group: who says much on a topic clones it. False
+/// for an equal one elsewhere.
+fn same(group: &Group, draft: &Draft) -> bool {
+    core::ptr::eq(&group.topic.as_bytes()[..], &draft.topic.as_bytes()[..])
 }
 
 fn start(groups: &mut Vec<Group>, draft: &Draft) -> Open {

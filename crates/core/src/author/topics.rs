@@ -28,10 +28,14 @@ impl Topics {
     /// The number of the first of `count` messages of `topic`, the last of which is `seq` in the
     /// stream. 1 for a topic never spoken; 0 where it may have been spoken and forgotten.
     pub fn number(&mut self, topic: &Topic, count: u64, seq: u64) -> u64 {
-        let first = match self.known.get(topic) {
+        let first = match self.known.get_mut(topic) {
             Some(spoken) => {
-                self.by_seq.remove(&spoken.seq);
-                spoken.next
+                let first = spoken.next;
+                // The same topic, without another comparison.
+                let known = self.by_seq.remove(&spoken.seq).unwrap_or_else(|| topic.clone());
+                *spoken = Spoken { next: first.saturating_add(count), seq };
+                self.by_seq.insert(seq, known);
+                return first;
             }
             None => u64::from(!self.forgot),
         };

@@ -52,15 +52,16 @@ impl Pattern {
         if topic.is_reserved() {
             return false;
         }
-        let (literal, wild) = self.text.split_at(self.literal.into());
-        let Some(rest) = topic.as_str().strip_prefix(literal) else {
+        let topic = &topic.as_bytes()[..];
+        let (literal, wild) = self.text.as_bytes().split_at(self.literal.into());
+        let Some(rest) = topic.strip_prefix(literal) else {
             // `a.#` matches `a` too.
-            return wild == "#" && literal.strip_suffix('.') == Some(topic.as_str());
+            return wild == b"#" && literal.strip_suffix(b".") == Some(topic);
         };
         // Nearly all patterns end here: without a wildcard, or with one `#`.
         match wild {
-            "" => rest.is_empty(),
-            "#" => true,
+            b"" => rest.is_empty(),
+            b"#" => true,
             _ => segments_match(wild, rest),
         }
     }
@@ -105,14 +106,14 @@ impl Pattern {
     }
 }
 
-fn segments_match(pattern: &str, text: &str) -> bool {
-    let mut segments = text.split('.');
-    for want in pattern.split('.') {
-        if want == "#" {
+fn segments_match(pattern: &[u8], text: &[u8]) -> bool {
+    let mut segments = text.split(|byte| *byte == b'.');
+    for want in pattern.split(|byte| *byte == b'.') {
+        if want == b"#" {
             return true;
         }
         match segments.next() {
-            Some(segment) if want == "*" || want == segment => {}
+            Some(segment) if want == b"*" || want == segment => {}
             _ => return false,
         }
     }

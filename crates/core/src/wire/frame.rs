@@ -77,6 +77,7 @@ impl Frames {
     }
 
     /// The body of frame `i`; an empty slice where there is none.
+    #[inline]
     pub fn part(&self, i: usize) -> &[u8] {
         self.range(i).and_then(|range| self.wire.get(range)).unwrap_or_default()
     }
@@ -92,6 +93,7 @@ impl Frames {
         &self.wire
     }
 
+    #[inline]
     fn range(&self, i: usize) -> Option<Range<usize>> {
         let end = *self.ends.get(i)? as usize;
         let start = i.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
