@@ -97,3 +97,61 @@ impl ReadBuffer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    /// Reads as much of `byte` as there is room for, and takes it all.
+    fn read(buffer: &mut ReadBuffer, byte: u8) -> Bytes {
+        buffer.make_room();
+        let room = buffer.bytes.capacity() - buffer.bytes.len();
+        buffer.bytes.resize(buffer.bytes.len() + room, byte);
+        buffer.read(room, room);
+        buffer.bytes.split().freeze()
+    }
+
+    fn busy() -> ReadBuffer {
+        ReadBuffer { want: READ_BYTES, ..ReadBuffer::default() }
+    }
+
+    #[test]
+    fn memory_of_what_was_dropped_is_filled_again() {
+        let mut buffer = busy();
+        let places: std::collections::BTreeSet<usize> =
+            (0..100).map(|byte| read(&mut buffer, byte).as_ptr() as usize).collect();
+        assert!(places.len() <= 2, "{places:?}");
+    }
+
+    #[test]
+    fn what_is_held_is_never_written_to() {
+        let mut buffer = busy();
+        let mut held = std::collections::VecDeque::new();
+        for byte in 0..100 {
+            held.push_back((byte, read(&mut buffer, byte)));
+            if held.len() > 5 {
+                held.pop_front();
+            }
+            for (byte, bytes) in &held {
+                assert!(bytes.len() >= READ_BYTES && bytes.iter().all(|b| b == byte));
+            }
+        }
+        assert!(buffer.spare.len() <= KEPT);
+    }
+
+    #[test]
+    fn a_link_that_is_not_busy_keeps_little() {
+        let mut buffer = busy();
+        let held: Vec<Bytes> = (0..20).map(|byte| read(&mut buffer, byte)).collect();
+        for _ in 0..10 {
+            buffer.make_room();
+            buffer.bytes.extend_from_slice(b"a tip");
+            buffer.read(5, READ_BYTES);
+            buffer.bytes.clear();
+        }
+        let kept: usize = buffer.spare.iter().map(BytesMut::capacity).sum();
+        assert!(buffer.spare.len() <= 1 && kept <= READ_BYTES * 2, "{kept} bytes");
+        drop(held);
+    }
+}
