@@ -19,7 +19,7 @@ use crate::headers::{BadHeaders, Headers, Undecodable};
 
 /// A message that was delivered: its key was allowed its topic, and it comes once and in order.
 ///
-/// Body and headers share the buffer that they were read into (up to 64 KiB, or the packet if that
+/// Body and headers share the buffer that they were read into (up to 160 KiB, or the packet if that
 /// is larger); copy what you keep for long.
 #[derive(Clone, Debug)]
 pub struct Message {
