@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn what_is_held_is_never_written_to() {
         let mut buffer = busy();
-        let mut held = std::collections::VecDeque::new();
+        let mut held = VecDeque::new();
         for byte in 0..100 {
             held.push_back((byte, read(&mut buffer, byte)));
             if held.len() > 5 {
