@@ -136,8 +136,8 @@ pub const WRITE_BYTES: usize = 256 * 1_024;
 pub const WRITE_SLICES: usize = 512;
 
 /// Read at once from a busy connection: some seven full packets, so that few are cut at an end and
-/// nearly all are hashed in pairs (an eighth less CPU than half of it). An idle one has a buffer of 5
-/// KiB. A delivered body keeps the buffer it was read into alive.
+/// nearly all are hashed in pairs (an eighth less CPU than half of it). An idle one has a buffer of
+/// 5 KiB. A delivered body keeps the buffer it was read into alive.
 pub const READ_BYTES: usize = 128 * 1_024;
 
 /// Bytes held out of order for one key.
