@@ -1,15 +1,11 @@
 //! The Merkle tree of RFC 9162, section 2.1: leaves are packets, the root is what is signed.
 
 use alloc::vec::Vec;
-use sha2::{Digest as _, Sha256};
+
+use super::digest::node;
 
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
-
-/// `SHA-256(0x01 | left | right)`.
-fn node(left: &Hash, right: &Hash) -> Hash {
-    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
-}
 
 /// A whole tree, kept level by level so that proofs are read off.
 pub struct Tree {
@@ -64,14 +60,44 @@ pub(super) fn leaf_start(topic: &[u8]) -> &'static [u8; 2] {
     &STARTS[topic.len().min(255)] // the grammar: at most 255 bytes
 }
 
-/// The root that `proof` leads to from `leaf`, which stands at `index` of `leaves`.
-///
-/// The caller has checked that the proof has [`proof_len`] siblings.
-pub fn root_of(leaf: Hash, index: u16, leaves: u16, proof: &[Hash]) -> Hash {
-    Walk::new(index, leaves).zip(proof).fold(leaf, |hash, (side, sibling)| match side {
-        Side::Left => node(sibling, &hash),
-        Side::Right => node(&hash, sibling),
-    })
+/// Follows proofs to their roots. The packets of a commit share most of the nodes on their ways:
+/// those of the last proof are known, and not hashed again.
+#[derive(Default)]
+pub struct Climb {
+    /// Lowest first.
+    last: Vec<Node>,
+}
+
+/// A node and what it was made of.
+struct Node {
+    below: [Hash; 2],
+    hash: Hash,
+}
+
+impl Climb {
+    /// The root that `proof` leads to from `leaf`, which stands at `index` of `leaves`.
+    ///
+    /// The caller has checked that the proof has [`proof_len`] siblings.
+    pub fn root_of(&mut self, leaf: Hash, index: u16, leaves: u16, proof: &[Hash]) -> Hash {
+        let steps = Walk::new(index, leaves).zip(proof).enumerate();
+        steps.fold(leaf, |hash, (step, (side, sibling))| match side {
+            Side::Left => self.node(step, [*sibling, hash]),
+            Side::Right => self.node(step, [hash, *sibling]),
+        })
+    }
+
+    fn node(&mut self, step: usize, below: [Hash; 2]) -> Hash {
+        if let Some(known) = self.last.get(step).filter(|known| known.below == below) {
+            return known.hash;
+        }
+        let hash = node(&below[0], &below[1]);
+        let made = Node { below, hash };
+        match self.last.get_mut(step) {
+            Some(last) => *last = made,
+            None => self.last.push(made), // steps come one after the other
+        }
+        hash
+    }
 }
 
 /// On which side of the path a sibling stands.
@@ -135,14 +161,33 @@ mod tests {
         for size in 1..=70u16 {
             let leaves: Vec<Hash> = (0..size).map(|i| [i as u8; 32]).collect();
             let tree = Tree::new(leaves.clone());
+            let mut climb = Climb::default();
             assert_eq!(tree.root(), reference(&leaves), "size {size}");
             for index in 0..size {
                 let proof: Vec<Hash> = tree.proof(usize::from(index)).copied().collect();
                 assert_eq!(Some(proof.len()), proof_len(index, size));
-                let root = root_of(leaves[usize::from(index)], index, size, &proof);
-                assert_eq!(root, tree.root(), "{index} of {size}");
+                let leaf = leaves[usize::from(index)];
+                let alone = Climb::default().root_of(leaf, index, size, &proof);
+                let after_others = climb.root_of(leaf, index, size, &proof);
+                assert_eq!([alone, after_others], [tree.root(); 2], "{index} of {size}");
             }
             assert_eq!(proof_len(size, size), None);
+        }
+    }
+
+    #[test]
+    fn what_a_climb_knows_vouches_for_no_other_leaf() {
+        let leaves: Vec<Hash> = (0..9).map(|i| [i; 32]).collect();
+        let tree = Tree::new(leaves.clone());
+        let proof: Vec<Hash> = tree.proof(2).copied().collect();
+        let mut climb = Climb::default();
+        assert_eq!(climb.root_of(leaves[2], 2, 9, &proof), tree.root());
+        assert_ne!(climb.root_of([99; 32], 2, 9, &proof), tree.root());
+        for step in 0..proof.len() {
+            let mut other = proof.clone();
+            other[step][31] ^= 1;
+            assert_ne!(climb.root_of(leaves[2], 2, 9, &other), tree.root(), "{step}");
+            assert_eq!(climb.root_of(leaves[2], 2, 9, &proof), tree.root(), "{step}");
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::digest::digests;
 use super::header::{COMMIT_BYTES, Foreign, HEADER, Header};
-use super::merkle::{self, Hash, leaf_start};
+use super::merkle::{self, Climb, Hash, leaf_start};
 use super::{ContentType, TIP_OFF};
 use crate::limits::{BODIES, COMMIT_MESSAGES, EXTENSION_BYTES, SEAL_BYTES};
 use crate::topic::{BadTopic, Topic};
@@ -274,13 +274,14 @@ impl Packet {
     }
 
     /// For each packet the root of its commit's tree, if it is a leaf of that: hashes every byte.
-    /// Several at once take a third less time than one by one.
+    /// Several at once take a third less time than one by one, those of one commit even less.
     pub fn roots<'a>(packets: impl Iterator<Item = &'a Packet> + Clone) -> Vec<Hash> {
         let mut roots = digests(packets.clone().map(Packet::leaf));
+        let mut climb = Climb::default();
         for (root, packet) in roots.iter_mut().zip(packets) {
             let proof = packet.frames.part(1).get(FIXED..).unwrap_or_default();
             let proof = proof.as_chunks().0.get(..packet.siblings).unwrap_or_default();
-            *root = merkle::root_of(*root, packet.index, packet.header.m, proof);
+            *root = climb.root_of(*root, packet.index, packet.header.m, proof);
         }
         roots
     }
