@@ -278,6 +278,9 @@ impl Node {
             let start = end.map_or(Start::Oldest, Start::At);
             tracing::info!("{key} is asked for again: {start:?}");
             self.inlet.set_back(key, start, out);
+            for (peer, mark) in self.offers.set_back(key) {
+                self.outlet.answer(peer, &mark);
+            }
         }
     }
 

@@ -48,6 +48,20 @@ impl Offers {
         self.waiting.remove(&peer);
     }
 
+    /// A stream is set back, which forgets what waited of it: its peers are to offer that again.
+    pub fn set_back(&mut self, key: KeyId) -> Vec<(PeerId, Mark)> {
+        let mut refused = Vec::new();
+        for (peer, waiting) in &mut self.waiting {
+            waiting.retain(|&Offered { key: of, from, upto, .. }| {
+                if of == key {
+                    refused.push((*peer, Mark { key, from, upto, flags: Mark::REFUSED }));
+                }
+                of != key
+            });
+        }
+        refused
+    }
+
     /// Whether some were handed over since the last call, as `position` tells: they are answered
     /// once all that is in the journal's hands is on the disk. A tip holds nothing back: what lies
     /// before it may be offered only once more is answered. `held` is what the journal holds now.
@@ -91,5 +105,28 @@ impl Offers {
             let flags = if kept { Mark::JOURNALED } else { Mark::REFUSED };
             outlet.answer(peer, &Mark { key, from, upto, flags });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What waited for an earlier epoch was forgotten with it, and its peer waited for ever.
+    #[test]
+    fn what_waits_of_a_stream_that_is_set_back_is_refused() {
+        let (ours, other) = (KeyId(1), KeyId(2));
+        let (from, upto) = (Position::new(7, 1), Position::new(7, 2));
+        let offered = |key| Offered { key, from, upto, oldest: None };
+        let mut offers = Offers::default();
+        for key in [ours, other, ours] {
+            assert!(offers.took(PeerId(3), offered(key)));
+        }
+        assert!(offers.took(PeerId(4), offered(other)));
+        let refused = (PeerId(3), Mark { key: ours, from, upto, flags: Mark::REFUSED });
+        assert_eq!(offers.set_back(ours), [refused, refused]);
+        assert_eq!(offers.set_back(ours), [], "once");
+        assert!(offers.ready(|_| Some(upto), |_| Vec::new()), "the others are still answered");
+        assert_eq!(offers.syncing.iter().flatten().count(), 2);
     }
 }
