@@ -2,12 +2,13 @@
 
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::ops::Range;
 use smallvec::SmallVec;
 
 use super::digest::digests;
-use super::header::{Header, signed_bytes};
-use super::merkle::{Tree, leaf_start};
-use super::packet::Packet;
+use super::header::{COMMIT_BYTES, HEADER, Header, signed_bytes};
+use super::merkle::{Hash, Tree, leaf_start, proof_len};
+use super::packet::{FIXED, Packet};
 use super::{ContentType, SecretKey};
 use crate::topic::{Name, Topic};
 use crate::wire;
@@ -60,26 +61,19 @@ impl Group {
         10 + self.messages.iter().map(|(_, draft)| entry_bytes(draft)).sum::<usize>()
     }
 
-    fn head(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.head_bytes());
+    fn put_head(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&(self.messages.len() as u16).to_le_bytes());
         out.extend_from_slice(&self.tseq.to_le_bytes());
         for (off, draft) in &self.messages {
-            out.extend_from_slice(&off.to_le_bytes());
-            out.extend_from_slice(&draft.ctype.0.to_le_bytes());
-            out.extend_from_slice(&(draft.extension.len() as u16).to_le_bytes());
-            out.extend_from_slice(&(draft.body.len() as u32).to_le_bytes());
-            out.extend_from_slice(&draft.time.0.to_le_bytes());
+            let mut entry = [0; 18];
+            entry[0..2].copy_from_slice(&off.to_le_bytes());
+            entry[2..4].copy_from_slice(&draft.ctype.0.to_le_bytes());
+            entry[4..6].copy_from_slice(&(draft.extension.len() as u16).to_le_bytes());
+            entry[6..10].copy_from_slice(&(draft.body.len() as u32).to_le_bytes());
+            entry[10..18].copy_from_slice(&draft.time.0.to_le_bytes());
+            out.extend_from_slice(&entry);
             out.extend_from_slice(&draft.extension);
         }
-        out
-    }
-
-    /// What is hashed of its packet.
-    fn leaf<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        let topic = &self.topic.as_bytes()[..];
-        let start = [&leaf_start(topic)[..], topic, head].into_iter();
-        start.chain(self.messages.iter().map(|(_, draft)| &draft.body[..]))
     }
 }
 
@@ -161,63 +155,97 @@ impl From<&Packet> for Sealed {
 }
 
 impl Unsealed {
-    /// Hashes every byte, signs once, and lays the packets out for the wire.
+    /// Lays the packets out for the wire, hashes every byte, signs once.
     pub fn seal(self, identity: &Identity) -> Commit {
-        let heads: Vec<Vec<u8>> = self.groups.iter().map(Group::head).collect();
-        let leaves = self.groups.iter().zip(&heads).map(|(group, head)| group.leaf(head));
-        let tree = Tree::new(digests(leaves));
         let header = self.header.encode();
+        let leaves = self.groups.len() as u16; // at most one a message, or one tip
+        let packets = self.groups.iter().zip(0..leaves);
+        let mut packets: Vec<Unsigned<'_>> =
+            packets.map(|(group, index)| Unsigned::new(group, &header, index, leaves)).collect();
+        let tree = Tree::new(digests(packets.iter().map(Unsigned::leaf)));
         let signed = signed_bytes(&identity.fabric, &identity.publisher, &header, &tree.root());
-        let mut start = Vec::from(header);
-        start.extend_from_slice(&identity.key.sign(&signed));
-        let packets = self
-            .groups
-            .iter()
-            .zip(&heads)
-            .enumerate()
-            .map(|(index, (group, head))| layout(group, &seal_frame(&start, &tree, index, head)))
-            .collect();
-        Commit { header: self.header, packets }
+        let signature = identity.key.sign(&signed);
+        for (index, packet) in packets.iter_mut().enumerate() {
+            packet.sign(&signature, tree.proof(index));
+        }
+        Commit { header: self.header, packets: packets.into_iter().map(Unsigned::done).collect() }
     }
 }
 
-fn seal_frame(start: &[u8], tree: &Tree, index: usize, head: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(start.len() + 4 + 13 * 32 + head.len());
-    out.extend_from_slice(start);
-    out.extend_from_slice(&(index as u16).to_le_bytes());
-    out.extend_from_slice(&[0, 0]);
-    for sibling in tree.proof(index) {
-        out[start.len() + 2] += 1; // at most 13: a commit has at most 4,097 leaves
-        out.extend_from_slice(sibling);
-    }
-    out.extend_from_slice(head);
-    out
+/// A packet laid out for the wire, with room for signature and proof.
+struct Unsigned<'a> {
+    group: &'a Group,
+    /// Topic and seal, and bodies up to the first that is referenced.
+    start: Vec<u8>,
+    /// Where in it the seal's proof and head are.
+    proof: Range<usize>,
+    head: Range<usize>,
+    /// What follows.
+    rest: SmallVec<[Bytes; 1]>,
 }
 
-fn layout(group: &Group, seal: &[u8]) -> Sealed {
-    let tip = group.messages.first().is_some_and(|(_, d)| d.ctype == ContentType::TIP);
-    let copied = |draft: &Draft| match draft.body.len() {
-        len if len < REFERENCED => len,
-        _ => 0,
-    };
-    let bodies: usize = group.messages.iter().map(|(_, draft)| 9 + copied(draft)).sum();
-    let mut wire = SmallVec::new();
-    let mut chunk = Vec::with_capacity(18 + group.topic.as_bytes().len() + seal.len() + bodies);
-    wire::put_frame(&mut chunk, group.topic.as_bytes(), true);
-    wire::put_frame(&mut chunk, seal, true);
-    let last = group.messages.len().saturating_sub(1);
-    for (at, (_, draft)) in group.messages.iter().enumerate() {
-        if draft.body.len() < REFERENCED {
-            wire::put_frame(&mut chunk, &draft.body, at < last);
-        } else {
-            chunk.extend_from_slice(wire::header(draft.body.len(), at < last).as_ref());
-            wire.push(Bytes::from(core::mem::take(&mut chunk)));
-            wire.push(draft.body.clone());
+impl<'a> Unsigned<'a> {
+    fn new(group: &'a Group, header: &[u8; HEADER], index: u16, leaves: u16) -> Self {
+        let (topic, head) = (group.topic.as_bytes(), group.head_bytes());
+        let siblings = proof_len(index, leaves).unwrap_or_default(); // it is one of them
+        let seal = FIXED + 32 * siblings + head;
+        let copied = group.messages.iter().map(|(_, draft)| draft.body.len());
+        let copied: usize = copied.take_while(|len| *len < REFERENCED).map(|len| 9 + len).sum();
+        let mut start = Vec::with_capacity(9 + topic.len() + 9 + seal + copied + 9);
+        wire::put_frame(&mut start, topic, true);
+        start.extend_from_slice(wire::header(seal, true).as_ref());
+        start.extend_from_slice(header);
+        start.resize(start.len() + (COMMIT_BYTES - HEADER), 0);
+        start.extend_from_slice(&index.to_le_bytes());
+        start.extend_from_slice(&[siblings as u8, 0]); // at most 13: a commit has 4,097 leaves
+        let proof = start.len()..start.len() + 32 * siblings;
+        start.resize(proof.end, 0);
+        group.put_head(&mut start);
+        let head = proof.end..start.len();
+        let mut packet = Unsigned { group, start, proof, head, rest: SmallVec::new() };
+        packet.put_bodies();
+        packet
+    }
+
+    fn put_bodies(&mut self) {
+        let last = self.group.messages.len().saturating_sub(1);
+        let mut chunk = Vec::new();
+        for (at, (_, draft)) in self.group.messages.iter().enumerate() {
+            let out = if self.rest.is_empty() { &mut self.start } else { &mut chunk };
+            if draft.body.len() < REFERENCED {
+                wire::put_frame(out, &draft.body, at < last);
+                continue;
+            }
+            out.extend_from_slice(wire::header(draft.body.len(), at < last).as_ref());
+            if !chunk.is_empty() {
+                self.rest.push(Bytes::from(core::mem::take(&mut chunk)));
+            }
+            self.rest.push(draft.body.clone());
+        }
+        if !chunk.is_empty() {
+            self.rest.push(Bytes::from(chunk));
         }
     }
-    if !chunk.is_empty() {
-        wire.push(Bytes::from(chunk));
+
+    /// What is hashed of it.
+    fn leaf(&self) -> impl Iterator<Item = &[u8]> {
+        let topic = &self.group.topic.as_bytes()[..];
+        let start = [&leaf_start(topic)[..], topic, &self.start[self.head.clone()]].into_iter();
+        start.chain(self.group.messages.iter().map(|(_, draft)| &draft.body[..]))
     }
-    let numbers = if tip { 0 } else { group.messages.len() as u16 };
-    Sealed { topic: group.topic.clone(), numbers, wire }
+
+    fn sign<'h>(&mut self, signature: &[u8; 64], proof: impl Iterator<Item = &'h Hash>) {
+        let at = self.proof.start - (FIXED - HEADER);
+        self.start[at..at + signature.len()].copy_from_slice(signature);
+        let room = self.start[self.proof.clone()].chunks_exact_mut(32);
+        room.zip(proof).for_each(|(room, sibling)| room.copy_from_slice(sibling));
+    }
+
+    fn done(self) -> Sealed {
+        let Unsigned { group, start, rest, .. } = self;
+        let tip = group.messages.first().is_some_and(|(_, d)| d.ctype == ContentType::TIP);
+        let numbers = if tip { 0 } else { group.messages.len() as u16 };
+        let wire = core::iter::once(Bytes::from(start)).chain(rest).collect();
+        Sealed { topic: group.topic.clone(), numbers, wire }
+    }
 }

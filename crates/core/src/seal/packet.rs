@@ -15,7 +15,7 @@ use crate::wire::Frames;
 use crate::{Position, Wall};
 
 /// Bytes of a seal before its proof: header, signature, index, k, flags.
-const FIXED: usize = COMMIT_BYTES + 4;
+pub(super) const FIXED: usize = COMMIT_BYTES + 4;
 /// Bytes of a head before its entries: count, tseq.
 const HEAD: usize = 10;
 /// Bytes of an entry before its extension: off, ctype, ext_len, len, ts_us.
