@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::case::Case;
 use crate::peer::Place;
 use crate::process::{Word, say};
+use crate::window::{self, Window};
 
 /// Bytes at the start of each body, little-endian: number and time of publication, u64, and
 /// publisher and kind, u32.
@@ -82,6 +83,9 @@ pub struct Publishing {
     kind: Kind,
     orders: Arc<AtomicU8>,
     body: Vec<u8>,
+    window: Option<Window>,
+    /// The first message that must not be sent yet.
+    end: u64,
     next: u64,
     start: u64,
     cpu: u64,
@@ -93,7 +97,7 @@ const END: u8 = 2;
 
 impl Publishing {
     /// Of publisher `index` of the case. Told on standard input to go on, a line for each step.
-    pub fn new(case: Case, index: usize, place: Place) -> Publishing {
+    pub fn new(case: Case, index: usize, place: Place, window: Option<Window>) -> Publishing {
         // Pauses end when they are due, not up to 50 us later; if that is refused, later.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let orders = Arc::new(AtomicU8::new(0));
@@ -106,11 +110,12 @@ impl Publishing {
         });
         let mut body = vec![b'x'; case.bytes];
         body[16..20].copy_from_slice(&(index as u32).to_le_bytes());
-        let kind = Kind::Probe;
-        Publishing { case, index, place, kind, orders, body, next: 0, start: 0, cpu: 0 }
+        let end = if window.is_some() { 0 } else { u64::MAX };
+        let (kind, next, start, cpu) = (Kind::Probe, 0, 0, 0);
+        Publishing { case, index, place, kind, orders, body, window, end, next, start, cpu }
     }
 
-    /// Where to bind.
+    /// Where to bind, or the server to connect to.
     pub fn place(&self) -> &Place {
         &self.place
     }
@@ -154,6 +159,9 @@ impl Publishing {
             Kind::End => thread::sleep(PAUSE),
             Kind::Message => {}
         }
+        if self.kind == Kind::Message && self.next >= self.end {
+            self.wait_for_room();
+        }
         if self.kind == Kind::Message && self.is_over() {
             self.kind = Kind::End;
         }
@@ -172,6 +180,22 @@ impl Publishing {
         match self.rate() {
             Some(rate) => self.next >= (rate * self.case.seconds) as u64,
             None => self.next > 0 && self.next.is_multiple_of(LOOK) && now() > self.start + length,
+        }
+    }
+
+    /// Until subscribers have more, or for [`SILENCE`]: they have lost some then, and will say so.
+    fn wait_for_room(&mut self) {
+        let start = now();
+        while let Some(window) = &self.window {
+            self.end = window.end(self.index).unwrap_or(u64::MAX);
+            if self.next < self.end {
+                break;
+            }
+            if now() - start > SILENCE.as_nanos() as u64 {
+                self.end = u64::MAX;
+                break;
+            }
+            thread::sleep(window::PAUSE);
         }
     }
 
@@ -200,6 +224,8 @@ impl Publishing {
 /// The count of what arrives.
 pub struct Subscribing {
     case: Case,
+    index: usize,
+    window: Option<Window>,
     publishers: Vec<Heard>,
     /// Publishers of which a probe has come.
     probed: usize,
@@ -217,13 +243,16 @@ struct Heard {
     probed: bool,
     ended: bool,
     next: u64,
+    noted: u64,
 }
 
 impl Subscribing {
-    pub fn new(case: Case) -> Subscribing {
+    pub fn new(case: Case, index: usize, window: Option<Window>) -> Subscribing {
         Subscribing {
             publishers: vec![Heard::default(); case.publishers],
             case,
+            index,
+            window,
             probed: 0,
             ended: 0,
             start: 0,
@@ -249,6 +278,12 @@ impl Subscribing {
         if kind == Kind::Message as u32 {
             self.report.misplaced += u64::from(number < heard.next);
             heard.next = number + 1;
+            if let Some(window) = &self.window
+                && heard.next >= heard.noted + window::NOTE
+            {
+                heard.noted = heard.next;
+                let _ = window.note(publisher as usize, self.index, heard.next); // they wait longer
+            }
             self.count(u64_at(body, 8));
         } else if kind == Kind::End as u32 && !heard.ended {
             heard.ended = true;

@@ -7,17 +7,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, Transport};
 use crate::measure::{Publishing, Subscribing};
+#[cfg(feature = "brokers")]
+use crate::nats;
+use crate::servers::Server;
 use crate::{engine, libzmq, signed, tcp, zeromq_crate};
 
 /// All there are, in the order of reports.
-pub const PEERS: [Peer; 6] =
-    [signed::PEER, engine::PEER, libzmq::PEER, libzmq::ONE_FRAME, zeromq_crate::PEER, tcp::PEER];
+pub const PEERS: &[Peer] = &[
+    signed::PEER,
+    engine::PEER,
+    libzmq::PEER,
+    libzmq::ONE_FRAME,
+    zeromq_crate::PEER,
+    tcp::PEER,
+    #[cfg(feature = "brokers")]
+    nats::PEER,
+];
 
 /// Something that carries messages from processes to others.
 pub struct Peer {
     /// How reports and `--only` call it.
     pub name: &'static str,
-    /// Binds, says where, and sends every body until there are no more. Returns when all is taken,
+    /// Binds (or connects to its server), says where, and sends every body until there are no more. Returns when all is taken,
     /// unless the process has to live on for that: bodies are asked for until everybody has all.
     pub publish: fn(&mut Publishing) -> Result<()>,
     /// Connects there and hands over every body until no more are due, or none came for
@@ -40,6 +51,10 @@ pub enum Middle {
     /// In relayed cases, a process that binds, says where, and sends on what publishers say until
     /// it is killed.
     Relay(fn(publishers: &[String], place: &Place) -> Result<()>),
+    /// In every case, a program of somebody else. All connect to it, and publishers are held back
+    /// by the [`crate::window`].
+    #[cfg_attr(not(feature = "brokers"), allow(dead_code, reason = "those with one are left out"))]
+    Server(&'static Server),
 }
 
 /// Where to bind.
@@ -49,6 +64,8 @@ pub enum Place {
     Tcp,
     /// This path.
     Ipc(PathBuf),
+    /// Not at all: connect to a server at this address.
+    Server(String),
 }
 
 /// Where messages come from.
@@ -56,7 +73,7 @@ pub enum Place {
 pub struct Way {
     /// Who says them.
     pub publishers: Vec<String>,
-    /// Who sends them on, if they are not heard directly.
+    /// Who sends them on, if they are not heard directly: a relay's endpoint or a server's address.
     pub relay: Option<String>,
 }
 
@@ -64,6 +81,15 @@ impl Peer {
     /// The one of this name.
     pub fn named(name: &str) -> Option<&'static Peer> {
         PEERS.iter().find(|peer| peer.name == name)
+    }
+
+    /// The program of its server, if it needs one, of those named by option or one that is found;
+    /// else the reason, for the user.
+    pub fn program(&self, named: &[(String, PathBuf)]) -> Result<Option<PathBuf>, String> {
+        match self.middle {
+            Middle::Server(server) => server.find(named).map(Some),
+            Middle::None | Middle::Relay(_) => Ok(None),
+        }
     }
 
     /// Whether it can take part.
@@ -76,11 +102,12 @@ impl Peer {
 }
 
 impl Place {
-    /// The endpoint, with `port` for one that the system chooses.
+    /// The endpoint, or the server's address; with `port` for one that the system chooses.
     pub fn endpoint(&self, port: &str) -> String {
         match self {
             Place::Tcp => format!("tcp://127.0.0.1:{port}"),
             Place::Ipc(path) => format!("ipc://{}", path.display()),
+            Place::Server(address) => address.clone(),
         }
     }
 }

@@ -9,6 +9,22 @@ use crate::measure::Received;
 use crate::peer::Peer;
 use crate::process::Outcome;
 
+/// What is written as JSON.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Entry<'a> {
+    Row(&'a Row),
+    Skipped(&'a Skipped),
+}
+
+/// A peer that was not measured.
+#[derive(Serialize)]
+pub struct Skipped {
+    pub peer: &'static str,
+    /// The reason.
+    pub skipped: String,
+}
+
 /// What the runs of one peer in one case amount to: medians; of subscribers, the slowest's.
 #[derive(Debug, Serialize)]
 pub struct Row {
@@ -21,8 +37,8 @@ pub struct Row {
     pub messages_per_second: f64,
     /// The same of the slowest and the fastest run.
     pub between: (f64, f64),
-    /// Nanoseconds of CPU time for each message: of all publishers together, and of the relay, a
-    /// message published; of a subscriber, one that it got.
+    /// Nanoseconds of CPU time for each message: of all publishers together, and of the relay or
+    /// server, a message published; of a subscriber, one that it got.
     pub publisher_cpu_ns: f64,
     pub relay_cpu_ns: Option<f64>,
     pub subscriber_cpu_ns: f64,
@@ -47,6 +63,7 @@ impl Row {
             case.rate.map(|_| slowest / 1e3)
         };
         let relay_cpu_ns = |run: &Outcome| run.relay_cpu_ns.unwrap_or(0) as f64 / run.sent();
+        let middle = runs.iter().all(|run| run.relay_cpu_ns.is_some());
         let rates = || runs.iter().map(Outcome::messages_per_second);
         let expected =
             runs.iter().map(|run| run.sent() as u64 * run.subscribers.len() as u64).sum();
@@ -59,7 +76,7 @@ impl Row {
             messages_per_second: median(&Outcome::messages_per_second),
             between: (rates().fold(f64::MAX, f64::min), rates().fold(0.0, f64::max)),
             publisher_cpu_ns: median(&Outcome::publisher_cpu_ns),
-            relay_cpu_ns: case.relayed.then(|| median(&relay_cpu_ns)),
+            relay_cpu_ns: middle.then(|| median(&relay_cpu_ns)),
             subscriber_cpu_ns: median(&Outcome::subscriber_cpu_ns),
             p50_us: delay(|one| one.p50_ns),
             p99_us: delay(|one| one.p99_ns),

@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::BytesMut;
 use selvedge::directory::Directory;
 use selvedge::publisher::Options;
@@ -122,7 +122,8 @@ async fn some(subscriber: &mut Subscriber, messages: &mut Subscribing) -> Result
     Ok(true)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+/// One thread.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
@@ -138,6 +139,7 @@ pub fn listener(place: &Place) -> Result<(Listener, String)> {
             let endpoint = place.endpoint("");
             Ok((Listener::bind(&endpoint.parse()?)?, endpoint))
         }
+        Place::Server(_) => bail!("Selvedge needs no server"),
     }
 }
 

@@ -7,11 +7,15 @@ mod case;
 mod engine;
 mod libzmq;
 mod measure;
+#[cfg(feature = "brokers")]
+mod nats;
 mod peer;
 mod process;
+mod servers;
 mod signed;
 mod socket;
 mod tcp;
+mod window;
 mod zeromq_crate;
 
 use std::io::{Read as _, Write as _};
@@ -61,7 +65,7 @@ async fn hear(change: bool) -> (Received, anyhow::Result<()>) {
     let publisher = Publisher::start(directory, options).unwrap();
     let topic: Topic = case().topic(0).parse().unwrap();
     let hearing = thread::spawn(move || {
-        let mut messages = Subscribing::new(case());
+        let mut messages = Subscribing::new(case(), 0, None);
         let outcome = signed::subscribe(&mut messages, &way);
         (messages.report(), outcome)
     });

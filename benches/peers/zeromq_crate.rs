@@ -80,6 +80,7 @@ async fn connected(endpoints: &[String]) -> Result<SubSocket> {
     Ok(socket)
 }
 
-fn two_threads() -> Result<tokio::runtime::Runtime> {
+/// One thread beside the one that calls.
+pub fn two_threads() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
 }
