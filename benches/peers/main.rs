@@ -2,6 +2,10 @@
 //! machine does meanwhile hits all of them; each publisher, relay and subscriber is a process.
 //!
 //! A peer is one file with two or three functions. A case is data.
+#![cfg_attr(
+    not(all(feature = "brokers", feature = "zenoh")),
+    allow(dead_code, reason = "what only peers need that are left out")
+)]
 
 use std::fs;
 use std::io::{Write as _, stderr, stdout};
@@ -18,21 +22,29 @@ use peer::{PEERS, Peer};
 use report::{Entry, Row, Skipped, Table};
 use servers::SERVERS;
 
+#[cfg(feature = "brokers")]
+mod amqp;
 mod case;
 mod engine;
 mod libzmq;
 mod measure;
 #[cfg(feature = "brokers")]
+mod mqtt;
+#[cfg(feature = "brokers")]
 mod nats;
 mod peer;
 mod plot;
 mod process;
+#[cfg(feature = "brokers")]
+mod redis;
 mod report;
 mod servers;
 mod signed;
 mod socket;
 mod tcp;
 mod window;
+#[cfg(feature = "zenoh")]
+mod zenoh;
 mod zeromq_crate;
 
 /// Measures transports side by side, in separate processes on this host.

@@ -11,7 +11,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
-use std::{io, thread};
+use std::{io, mem, thread};
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -260,6 +260,22 @@ impl Subscribing {
             delays: Vec::new(),
             report: Received::default(),
         }
+    }
+
+    /// Itself, for threads that may outlive the caller; to be put back.
+    pub fn lend(&mut self) -> Subscribing {
+        let (case, index) = (self.case.clone(), self.index);
+        mem::replace(self, Subscribing::new(case, index, None))
+    }
+
+    /// How many came so far.
+    pub fn messages(&self) -> u64 {
+        self.report.messages
+    }
+
+    /// The topics.
+    pub fn topics(&self) -> impl DoubleEndedIterator<Item = String> {
+        (0..self.case.topics).map(|number| self.case.topic(number))
     }
 
     /// How long each topic is.

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, Transport};
 use crate::measure::{Publishing, Subscribing};
-#[cfg(feature = "brokers")]
-use crate::nats;
 use crate::servers::Server;
+#[cfg(feature = "zenoh")]
+use crate::zenoh;
+#[cfg(feature = "brokers")]
+use crate::{amqp, mqtt, nats, redis};
 use crate::{engine, libzmq, signed, tcp, zeromq_crate};
 
 /// All there are, in the order of reports.
@@ -20,8 +22,16 @@ pub const PEERS: &[Peer] = &[
     libzmq::ONE_FRAME,
     zeromq_crate::PEER,
     tcp::PEER,
+    #[cfg(feature = "zenoh")]
+    zenoh::PEER,
     #[cfg(feature = "brokers")]
     nats::PEER,
+    #[cfg(feature = "brokers")]
+    redis::PEER,
+    #[cfg(feature = "brokers")]
+    mqtt::PEER,
+    #[cfg(feature = "brokers")]
+    amqp::PEER,
 ];
 
 /// Something that carries messages from processes to others.
@@ -53,7 +63,6 @@ pub enum Middle {
     Relay(fn(publishers: &[String], place: &Place) -> Result<()>),
     /// In every case, a program of somebody else. All connect to it, and publishers are held back
     /// by the [`crate::window`].
-    #[cfg_attr(not(feature = "brokers"), allow(dead_code, reason = "those with one are left out"))]
     Server(&'static Server),
 }
 

@@ -245,7 +245,7 @@ fn on_path(program: &str) -> Option<PathBuf> {
 }
 
 /// Ports that nobody uses at the moment.
-fn free_ports() -> io::Result<[SocketAddr; 2]> {
+pub fn free_ports() -> io::Result<[SocketAddr; 2]> {
     let [one, other] = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
     Ok([one.local_addr()?, other.local_addr()?])
 }

@@ -3,19 +3,27 @@
 #![allow(dead_code, reason = "the benchmark's own modules, of which this needs some")]
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "brokers")]
+mod amqp;
 mod case;
 mod engine;
 mod libzmq;
 mod measure;
 #[cfg(feature = "brokers")]
+mod mqtt;
+#[cfg(feature = "brokers")]
 mod nats;
 mod peer;
 mod process;
+#[cfg(feature = "brokers")]
+mod redis;
 mod servers;
 mod signed;
 mod socket;
 mod tcp;
 mod window;
+#[cfg(feature = "zenoh")]
+mod zenoh;
 mod zeromq_crate;
 
 use std::io::{Read as _, Write as _};
