@@ -1,7 +1,7 @@
-//! AMQP 0-9-1 over RabbitMQ: transient messages through a topic exchange, without confirmations, to
-//! a queue for each subscriber, which acknowledges nothing: at most once. By the `lapin` crate, over
-//! a server of its own. Publishers have a thread beside the application's, because the client writes
-//! in tasks of its own; subscribers have one.
+//! AMQP 0-9-1 over RabbitMQ: transient messages through a topic exchange, without confirmations,
+//! to a queue for each subscriber, which acknowledges nothing: at most once. By the `lapin` crate,
+//! over a server of its own. Publishers have a thread beside the application's, because the client
+//! writes in tasks of its own; subscribers have one.
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;

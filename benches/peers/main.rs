@@ -60,9 +60,9 @@ struct Arguments {
     #[arg(long, value_name = "S", default_value = "1")]
     seconds: f64,
     /// Only this peer; may be repeated.
-    #[arg(long, value_name = "PEER", value_parser = PossibleValuesParser::new(PEERS.iter().map(|peer| peer.name)))]
+    #[arg(long, value_name = "PEER", value_parser = names())]
     only: Vec<String>,
-    /// Where the program of a server is, such as `nats=/opt/bin/nats-server`, instead of on the PATH;
+    /// Where the program of a server is, such as `nats=/opt/nats-server`, instead of on the PATH;
     /// may be repeated.
     #[arg(long, value_name = "PEER=FILE", value_parser = server)]
     server: Vec<(String, PathBuf)>,
@@ -146,6 +146,10 @@ fn measure_all(arguments: &Arguments, peers: &[Ready]) -> Result<Vec<Row>> {
         }
     }
     Ok(pairs().zip(&outcomes).map(|((case, (peer, _)), all)| Row::new(peer, case, all)).collect())
+}
+
+fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(PEERS.iter().map(|peer| peer.name))
 }
 
 /// A server by its name, and where its program is.

@@ -1,6 +1,6 @@
-//! MQTT 3.1.1 over Mosquitto: QoS 0, at most once, by the `rumqttc` crate, over a server of its own.
-//! Publishers have a thread beside the application's, because the client encodes and writes in an
-//! event loop of its own; subscribers have one. Levels of a topic are parted by slashes.
+//! MQTT 3.1.1 over Mosquitto: QoS 0, at most once, by the `rumqttc` crate, over a server of its
+//! own. Publishers have a thread beside the application's, because the client encodes and writes in
+//! an event loop of its own; subscribers have one. Levels of a topic are parted by slashes.
 
 use std::time::Duration;
 

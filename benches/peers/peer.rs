@@ -38,8 +38,9 @@ pub const PEERS: &[Peer] = &[
 pub struct Peer {
     /// How reports and `--only` call it.
     pub name: &'static str,
-    /// Binds (or connects to its server), says where, and sends every body until there are no more. Returns when all is taken,
-    /// unless the process has to live on for that: bodies are asked for until everybody has all.
+    /// Binds (or connects to its server), says where, and sends every body until there are no more.
+    /// Returns when all is taken, unless the process has to live on for that: bodies are asked for
+    /// until everybody has all.
     pub publish: fn(&mut Publishing) -> Result<()>,
     /// Connects there and hands over every body until no more are due, or none came for
     /// [`crate::measure::SILENCE`].

@@ -1,5 +1,5 @@
-//! Brokers are programs of their own: where they are looked for, how they are started on a free port
-//! of the loopback interface, with a folder and a configuration of their own, and ended.
+//! Brokers are programs of their own: where they are looked for, how they are started on a free
+//! port of the loopback interface, with a folder and a configuration of their own, and ended.
 //!
 //! Each measurement has a fresh one, so that none idles beside the measurement of another peer. It
 //! is this program, started again, that becomes the server: until then it can ask the kernel to end
@@ -51,8 +51,8 @@ pub struct Server {
     beside: Option<&'static Server>,
 }
 
-/// At most once. A subscriber is cut off when more than `max_pending` waits for it, which the window
-/// does not let happen: the limit is out of the way.
+/// At most once. A subscriber is cut off when more than `max_pending` waits for it, which the
+/// window does not let happen: the limit is out of the way.
 pub const NATS: Server = Server {
     name: "nats",
     program: "nats-server",
@@ -141,7 +141,7 @@ pub struct Running {
 }
 
 impl Server {
-    /// Where it is: what was named by option, or the first one found; else the reason, for the user.
+    /// Where it is: what was named by option, or the first one found; else the reason, for users.
     pub fn find(&self, named: &[(String, PathBuf)]) -> Result<PathBuf, String> {
         if let Some((_, path)) = named.iter().find(|(name, _)| name == self.name) {
             return Ok(path.clone());

@@ -1,7 +1,8 @@
 //! Zenoh, unsigned, peer to peer: reliable, and publishers wait when a queue is full. Nobody is
 //! looked for or heard of: subscribers connect to publishers, or to a router between them, which is
-//! what relays here. They name each topic, because with a pattern Zenoh looks anew for the receivers
-//! of every message. Threads are those that it starts; it calls the subscriber's code on them.
+//! what relays here. They name each topic, because with a pattern Zenoh looks anew for the
+//! receivers of every message. Threads are those that it starts; it calls the subscriber's code on
+//! them.
 
 use std::mem::swap;
 use std::slice::from_ref;
