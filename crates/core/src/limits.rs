@@ -93,7 +93,8 @@ pub const SIGN_MESSAGES: usize = 512;
 /// Body bytes signed together at most; one larger message goes alone.
 pub const SIGN_BYTES: usize = 256 * 1_024;
 
-/// Topics of which a publisher remembers the last number. About 10 MiB at worst.
+/// Topics of which a publisher remembers the last number, at least: those spoken last. About 12 MiB
+/// at worst, when a quarter more are known and forgotten at once.
 pub const TOPICS_REMEMBERED: usize = 65_536;
 
 // ---- queues ------------------------------------------------------------------------------------
