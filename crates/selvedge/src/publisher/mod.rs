@@ -320,6 +320,7 @@ impl Publisher {
     }
 
     /// What a message becomes, and whether it has to be on the disk before it is sent.
+    #[inline]
     fn draft(&self, message: Outgoing) -> Result<(Draft, bool), PublishError> {
         let shared = &self.shared;
         if fork::count() != shared.forks {
@@ -347,6 +348,7 @@ impl Publisher {
     ///
     /// # Errors
     /// [`PublishError::Reserved`], [`PublishError::Denied`] or [`PublishError::Scheme`].
+    #[inline]
     pub fn check(&self, topic: &Topic) -> Result<(), PublishError> {
         self.shared.permitted.load().check(&self.shared.name, topic)
     }
