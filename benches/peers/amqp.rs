@@ -64,7 +64,7 @@ fn publish(bodies: &mut Publishing) -> Result<()> {
 }
 
 fn subscribe(messages: &mut Subscribing, way: &Way) -> Result<()> {
-    runtime()?.block_on(async {
+    runtime(1)?.block_on(async {
         let (_connection, channel) = connect(&way.endpoints()[0]).await?;
         let mut consumer = consumer(&channel).await?;
         while let Ok(more) = timeout(SILENCE, some(&mut consumer, messages)).await {

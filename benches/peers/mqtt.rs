@@ -50,7 +50,7 @@ fn publish(bodies: &mut Publishing) -> Result<()> {
 }
 
 fn subscribe(messages: &mut Subscribing, way: &Way) -> Result<()> {
-    runtime()?.block_on(async {
+    runtime(1)?.block_on(async {
         let (client, mut events) =
             connect(&way.endpoints()[0], &format!("s{}", std::process::id()))?;
         client.subscribe(levels(TOPICS) + "#", QoS::AtMostOnce).await?;

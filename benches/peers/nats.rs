@@ -39,7 +39,7 @@ fn publish(bodies: &mut Publishing) -> Result<()> {
 }
 
 fn subscribe(messages: &mut Subscribing, way: &Way) -> Result<()> {
-    runtime()?.block_on(async {
+    runtime(1)?.block_on(async {
         let client = connect(&way.endpoints()[0]).await?;
         let mut subscriber = client.subscribe(format!("{TOPICS}>")).await?;
         while let Ok(true) = timeout(SILENCE, some(&mut subscriber, messages)).await {}

@@ -1,5 +1,6 @@
 //! Selvedge as it ships: signed by the library's publisher; verified, ordered and counted by its
-//! subscriber, with directory and all; passed on by its relay. One thread in each process.
+//! subscriber, with directory and all; passed on by its relay. One thread in each process; where a
+//! subscriber hears several publishers, those that tokio's runtime has unless told otherwise.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use selvedge::publisher::Options;
 use selvedge::{ContentType, Event, Listener, Outgoing, Publisher, Subscriber, Topic};
 use selvedge_core::seal::SecretKey;
 use selvedge_relay::{Config, Node};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +37,7 @@ const TURN: usize = 512;
 const ARENA: usize = 64 * 1_024;
 
 fn publish(bodies: &mut Publishing) -> Result<()> {
-    runtime()?.block_on(async {
+    runtime(1)?.block_on(async {
         let (listener, endpoint) = listener(bodies.place())?;
         let state = tempfile::tempdir()?;
         let index = bodies.index();
@@ -77,7 +79,7 @@ async fn send(bodies: &mut Publishing, publisher: &Publisher, topics: &[Topic]) 
 
 /// A relay as it ships: it verifies everything.
 fn forward(publishers: &[String], place: &Place) -> Result<()> {
-    runtime()?.block_on(async {
+    runtime(1)?.block_on(async {
         let (listener, endpoint) = listener(place)?;
         let way = Way { publishers: publishers.to_owned(), relay: Some(endpoint.clone()) };
         let mut config = Config::new("edge".parse()?, relay_key());
@@ -94,7 +96,7 @@ fn forward(publishers: &[String], place: &Place) -> Result<()> {
 
 /// Hears all publishers, until their ends; fails at the first message that is lost.
 pub fn subscribe(messages: &mut Subscribing, way: &Way) -> Result<()> {
-    runtime()?.block_on(async {
+    runtime(way.publishers.len())?.block_on(async {
         let subscriber = Subscriber::to(watch::channel(directory(way)?).1);
         let mut subscriber = match way.relay {
             Some(_) => subscriber.via("edge".parse()?).connect()?,
@@ -122,9 +124,13 @@ async fn some(subscriber: &mut Subscriber, messages: &mut Subscribing) -> Result
     Ok(true)
 }
 
-/// One thread.
-pub fn runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+/// One thread for one connection, tokio's usual ones for several: each link verifies on its own.
+pub fn runtime(links: usize) -> Result<Runtime> {
+    let mut builder = match links {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    Ok(builder.enable_all().build()?)
 }
 
 /// A listener, and the endpoint to connect to. Within a runtime.

@@ -39,8 +39,12 @@ pub const SUBSCRIPTION_BYTES: usize = 64 * 1_024;
 /// What a stored prefix is charged beside its bytes. Kept small, so that 1,000 prefixes fit.
 pub const PREFIX_COST: usize = 8;
 
-/// Silence after which a peer is pinged.
-pub const PING_AFTER: Duration = Duration::from_secs(5);
+/// Silence after which a peer is pinged: who says his tips, the last of which is due after 12 s,
+/// is never asked.
+pub const PING_AFTER: Duration = Duration::from_secs(13);
+
+/// How long an answer to a ping may take, before the next one.
+pub const PONG_WITHIN: Duration = Duration::from_secs(3);
 
 /// Pings without any answer after which a peer is dead.
 pub const PINGS_MISSED: u32 = 3;
@@ -93,7 +97,8 @@ pub const SIGN_MESSAGES: usize = 512;
 /// Body bytes signed together at most; one larger message goes alone.
 pub const SIGN_BYTES: usize = 256 * 1_024;
 
-/// Topics of which a publisher remembers the last number. About 10 MiB at worst.
+/// Topics of which a publisher remembers the last number, at least: those spoken last. About 12 MiB
+/// at worst, when a quarter more are known and forgotten at once.
 pub const TOPICS_REMEMBERED: usize = 65_536;
 
 // ---- queues ------------------------------------------------------------------------------------

@@ -229,15 +229,11 @@ impl Author {
                 break;
             }
             (taken, bytes) = (taken + 1, bytes + draft.body.len());
+            self.queued -= draft.cost();
         }
         let drafts = self.queue.drain(..taken);
-        let mut groups = grouping::by_topic(drafts, self.config.pack);
-        for group in &mut groups {
-            self.queued -= group.messages.iter().map(|(_, draft)| draft.cost()).sum::<usize>();
-            let last = group.messages.last().map_or(0, |(off, _)| u64::from(*off));
-            let count = group.messages.len() as u64;
-            group.tseq = self.topics.number(&group.topic, count, self.next + last);
-        }
+        let groups = grouping::by_topic(drafts, self.config.pack, self.next, &mut self.topics);
+        self.topics.forget();
         self.tip.committed(now.time);
         self.header(now, taken as u16, groups) // at most SIGN_MESSAGES
     }

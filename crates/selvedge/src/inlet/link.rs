@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use selvedge_core::directory::{Directory, Endpoint};
-use selvedge_core::limits::{HANDSHAKE, PING_AFTER, PINGS_MISSED, RECONNECT_MAX, RECONNECT_MIN};
+use selvedge_core::limits::{
+    HANDSHAKE, PING_AFTER, PINGS_MISSED, PONG_WITHIN, RECONNECT_MAX, RECONNECT_MIN,
+};
 use selvedge_core::open::{Blame, Budget};
 use selvedge_core::subscriber::LinkId;
 use selvedge_core::topic::Name;
@@ -217,6 +219,10 @@ impl Runner {
 /// Has no value: a link runs until something ends it.
 enum Never {}
 
+fn after(time: Duration) -> tokio::time::Instant {
+    tokio::time::Instant::now() + time
+}
+
 impl Link<'_> {
     async fn say(&self, said: Said) -> Result<(), Ended> {
         let name = self.runner.name.clone();
@@ -249,7 +255,7 @@ impl Link<'_> {
     }
 
     async fn run(&mut self, endpoints: &[Endpoint]) -> Result<Never, Ended> {
-        let (mut pinged, mut silent_until) = (0, self.silence());
+        let (mut pinged, mut silent_until) = (0, after(PING_AFTER));
         self.take().await?;
         // From here on every change is seen; subscribe() may have missed one of the endpoints.
         let moved = |runner: &Runner| runner.plan.borrow().endpoints != endpoints;
@@ -263,7 +269,7 @@ impl Link<'_> {
                     if read? == 0 {
                         return Err(Ended::Closed);
                     }
-                    (pinged, silent_until) = (0, self.silence());
+                    (pinged, silent_until) = (0, after(PING_AFTER));
                     let fault = self.connection.handle(self.buffer.bytes(), &mut self.events);
                     self.take().await?;
                     fault?;
@@ -271,10 +277,10 @@ impl Link<'_> {
                 Some((link, ask)) = self.runner.asks.recv() => self.ask(link, ask).await?,
                 () = tokio::time::sleep_until(silent_until) => {
                     let answers = self.peer.minor >= 1 || self.peer.selvedge;
-                    silent_until = self.silence();
                     if pinged >= PINGS_MISSED {
                         return Err(Ended::Dead);
                     }
+                    silent_until = after(if answers { PONG_WITHIN } else { PING_AFTER });
                     if answers {
                         pinged += 1;
                         self.stream.write_all(wire::ping(0, &[])).await?;
@@ -304,10 +310,6 @@ impl Link<'_> {
             next = self.runner.asks.try_recv().ok();
         }
         Ok(self.stream.write_all(bytes.into()).await?)
-    }
-
-    fn silence(&self) -> tokio::time::Instant {
-        tokio::time::Instant::now() + PING_AFTER
     }
 
     /// Judges what one read brought, and hands on what passed.

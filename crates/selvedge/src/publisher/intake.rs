@@ -88,6 +88,7 @@ impl Shared {
 
 impl Intake {
     /// Takes a draft and gives its ticket, or gives the draft back. Never waits.
+    #[inline]
     pub fn put(&self, draft: Draft, durable: bool) -> Result<u64, (NotTaken, Draft)> {
         let cost = draft.cost();
         let mut waiting = self.0.waiting();
@@ -158,6 +159,7 @@ impl Waiting {
         self.bytes == 0 || self.bytes < limit && self.bytes + self.refused <= limit
     }
 
+    #[inline]
     fn push(&mut self, ticket: u64, draft: Draft, durable: bool, cost: usize) {
         if self.batches.back().is_none_or(|last| last.drafts.len() >= SIGN_MESSAGES) {
             let drafts = Vec::with_capacity(self.usual);
@@ -170,6 +172,7 @@ impl Waiting {
 }
 
 impl Taken {
+    #[inline]
     fn push(&mut self, number: u64, draft: Draft, durable: bool, cost: usize) {
         self.drafts.push(draft);
         self.bytes += cost;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use selvedge_core::directory::{Directory, Durability, OutsideScheme, Scheme};
 use selvedge_core::fanout;
-use selvedge_core::limits::{BODY_BYTES, BODY_BYTES_HARD, INTAKE_BYTES};
+use selvedge_core::limits::{BODY_BYTES, BODY_BYTES_HARD, HOLD_BYTES, INTAKE_BYTES};
 use selvedge_core::seal::{Draft, Identity, SecretKey};
 use selvedge_core::topic::{Name, Pattern, Topic};
 use selvedge_core::{KeyId, Position};
@@ -52,7 +52,7 @@ pub struct Options {
     pub via: Vec<Name>,
     /// The folder of its journal, instead of what the directory says.
     pub journal: Option<PathBuf>,
-    /// Bytes accepted and not yet signed at most.
+    /// Bytes accepted and not yet signed at most; with `hold`, no more than 4 MiB.
     pub intake_bytes: usize,
     /// Largest body, up to 16 MiB. Subscribers accept 1 MiB unless told otherwise.
     pub body_bytes: usize,
@@ -252,7 +252,9 @@ impl Publisher {
             }
             None => Way::Courier(Courier::new(directory.clone(), options.via, key, next, reader)),
         };
-        let (intake, outtake) = intake::intake(options.intake_bytes);
+        // Who is held up is faster than his peers: what waits here only grows stale, and cold.
+        let most = if options.hold { HOLD_BYTES } else { usize::MAX };
+        let (intake, outtake) = intake::intake(options.intake_bytes.min(most));
         let (commands, orders) = mpsc::unbounded_channel();
         let (progress, sent) = watch::channel(Sent::default());
         let shared = Arc::new(Shared {
@@ -318,6 +320,7 @@ impl Publisher {
     }
 
     /// What a message becomes, and whether it has to be on the disk before it is sent.
+    #[inline]
     fn draft(&self, message: Outgoing) -> Result<(Draft, bool), PublishError> {
         let shared = &self.shared;
         if fork::count() != shared.forks {
@@ -345,6 +348,7 @@ impl Publisher {
     ///
     /// # Errors
     /// [`PublishError::Reserved`], [`PublishError::Denied`] or [`PublishError::Scheme`].
+    #[inline]
     pub fn check(&self, topic: &Topic) -> Result<(), PublishError> {
         self.shared.permitted.load().check(&self.shared.name, topic)
     }

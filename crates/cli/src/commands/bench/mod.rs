@@ -103,9 +103,6 @@ const DATA: &str = "bench.data.";
 
 // ---- the two services --------------------------------------------------------------------------
 
-/// What may wait to be signed: little, so that the end of a run comes soon after its last message.
-const INTAKE_BYTES: usize = 4 << 20;
-
 const LISTENER: &str = "listener";
 const SENDER: &str = "sender";
 
@@ -123,7 +120,6 @@ impl Service {
         let mut options = Options::new(name.parse()?, key(&ends.secret, name));
         options.state = state.path().into();
         options.hold = true; // the slower side is the pace
-        options.intake_bytes = INTAKE_BYTES;
         options.body_bytes = send::MOST_BYTES;
         let publisher = Publisher::start(directory.clone(), options)?;
         let (notices, told) = notices::channel();
