@@ -211,10 +211,10 @@ impl Headers {
     /// [`Undecodable`] if it is neither empty nor one map of the described form, without a key
     /// twice or bytes after it.
     pub fn decode(extension: &[u8]) -> Result<Headers, Undecodable> {
-        let mut headers = Headers::default();
         if extension.is_empty() {
-            return Ok(headers);
+            return Ok(Headers::default());
         }
+        let mut headers = Headers::default();
         let rest = &mut &*extension;
         let count = decode::read_map_len(rest).map_err(|_| Undecodable)?;
         let mut seen = std::collections::BTreeSet::new();

@@ -135,6 +135,7 @@ impl Message {
         Some(Message::new(trusted, Origin::of(trusted), at, tseq, &entry))
     }
 
+    #[inline]
     fn new(
         trusted: &Trusted,
         origin: Arc<Origin>,
@@ -177,6 +178,7 @@ pub struct Messages {
 impl Iterator for Messages {
     type Item = Message;
 
+    #[inline]
     fn next(&mut self) -> Option<Message> {
         let (packet, seq, tseq, entry) = self.delivery.next(&mut self.order)?;
         let (trusted, origin) = (&self.delivery.packets[packet], self.origins[packet].clone());

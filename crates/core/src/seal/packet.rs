@@ -249,6 +249,7 @@ impl Packet {
 
     /// The entry of body number `body`, which stands `at` bytes after the first one's start; and
     /// where the next one does.
+    #[inline]
     pub(crate) fn entry(&self, at: usize, body: usize) -> Option<(Entry<'_>, usize)> {
         let entries = self.head().get(HEAD..)?;
         let (entry, _, rest) = split_entry(entries.get(at..)?, body)?;
@@ -256,11 +257,13 @@ impl Packet {
     }
 
     /// A body, sharing the buffer that it was read into.
+    #[inline]
     pub fn body(&self, index: usize) -> Bytes {
         self.frames.slice(2 + index)
     }
 
     /// A message's headers, sharing the same buffer.
+    #[inline]
     pub fn extension(&self, entry: &Entry<'_>) -> Bytes {
         match entry.extension.is_empty() {
             true => Bytes::new(),

@@ -42,6 +42,7 @@ impl Delivery {
 
     /// The next message: the index of its packet, its number, its number among its topic's, and its
     /// entry.
+    #[inline]
     pub fn next(&self, order: &mut Order) -> Option<(usize, u64, u64, Entry<'_>)> {
         loop {
             let place = match &mut order.mixed {

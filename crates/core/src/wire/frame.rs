@@ -83,6 +83,7 @@ impl Frames {
     }
 
     /// The body of frame `i`, sharing the buffer; empty where there is none.
+    #[inline]
     pub fn slice(&self, i: usize) -> Bytes {
         self.range(i).map(|range| self.wire.slice(range)).unwrap_or_default()
     }

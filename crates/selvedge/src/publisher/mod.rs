@@ -308,14 +308,20 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`], but not `Full`; nothing was sent then.
     pub async fn send_when_ready(&self, message: Outgoing) -> Result<Receipt, PublishError> {
-        let (mut draft, durable) = self.draft(message)?;
+        let (draft, durable) = self.draft(message)?;
+        // In a box, so that what need not wait is not kept where it could.
+        let mut refused = match self.shared.intake.put(draft, durable) {
+            Ok(seq) => return Ok(self.receipt(seq)),
+            Err((NotTaken::Full, draft)) => Box::new(draft),
+            Err((NotTaken::Closed, _)) => return Err(PublishError::Closed),
+        };
         loop {
-            draft = match self.shared.intake.put(draft, durable) {
+            self.ready().await;
+            *refused = match self.shared.intake.put(*refused, durable) {
                 Ok(seq) => return Ok(self.receipt(seq)),
                 Err((NotTaken::Full, draft)) => draft,
                 Err((NotTaken::Closed, _)) => return Err(PublishError::Closed),
             };
-            self.ready().await;
         }
     }
 

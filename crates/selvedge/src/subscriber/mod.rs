@@ -113,6 +113,7 @@ impl Subscriber {
     }
 
     /// The next event; `None` only if the runtime is shutting down. Cancel safe.
+    #[inline]
     pub async fn next(&mut self) -> Option<Event> {
         std::future::poll_fn(|cx| self.poll(cx)).await
     }
@@ -154,6 +155,7 @@ impl Subscriber {
         &self.counters
     }
 
+    #[inline]
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         if let Some(ticket) = self.taken.take() {
             self.handled(ticket);
@@ -167,6 +169,7 @@ impl Subscriber {
     }
 
     /// The next event, and what to say once it was handled.
+    #[inline]
     fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Event, Option<Ticket>)>> {
         if self.is_full() {
             return Poll::Pending; // ack() needs us mutably: whoever calls it asks again
@@ -191,7 +194,8 @@ impl Subscriber {
                 }
                 let Some(event) = event else { continue };
                 // Its publisher's fault; the body is good, so it is handed over.
-                if matches!(&event, Event::Message(m) if m.headers().is_err()) {
+                if matches!(&event, Event::Message(m) if !m.extension.is_empty() && m.headers().is_err())
+                {
                     self.counters.bad_extension();
                 }
                 let ticket = self.progress.as_mut().map(|progress| take(progress, &event));
