@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use selvedge_core::wire::{self, Frames};
 
+use crate::deliver::Delivering;
 use crate::publish;
 use crate::steps::{Decoding, Sealing, Shape};
 
@@ -31,7 +32,7 @@ const SPREAD: Shape = Shape { messages: 512, topics: 64 };
 const FULL: Shape = Shape { messages: 512, topics: 1 };
 
 /// All of them.
-pub const CASES: [Case; 10] = [
+pub const CASES: [Case; 12] = [
     Case { work: "seal", shape: USUAL, run: seal },
     Case { work: "seal", shape: SPREAD, run: seal },
     Case { work: "encode", shape: USUAL, run: encode },
@@ -40,6 +41,8 @@ pub const CASES: [Case; 10] = [
     Case { work: "decode", shape: SPREAD, run: decode },
     Case { work: "open", shape: USUAL, run: open },
     Case { work: "open", shape: SPREAD, run: open },
+    Case { work: "deliver", shape: USUAL, run: deliver },
+    Case { work: "deliver", shape: SPREAD, run: deliver },
     Case { work: "publish-to-wire", shape: FULL, run: publish::run },
     Case { work: "publish-to-wire", shape: SPREAD, run: publish::run },
 ];
@@ -90,6 +93,15 @@ fn open(shape: Shape, commits: u64) -> Result<()> {
     let (sealing, mut decoding) = (Sealing::new(shape)?, Decoding::new()?);
     let mut opening = sealing.opening()?;
     work(commits, |at| decoding.decode(sealing.read(at)), |packets| opening.open(packets))
+}
+
+/// From what may be believed to messages taken by an application.
+fn deliver(shape: Shape, commits: u64) -> Result<()> {
+    let (sealing, mut decoding) = (Sealing::new(shape)?, Decoding::new()?);
+    let mut delivering = Delivering::new(sealing.unsealed(0).header.key)?;
+    let mut opening = sealing.opening()?;
+    let mut trusted = |at| opening.open(decoding.decode(sealing.read(at))?);
+    work(commits, &mut trusted, |commit| delivering.deliver(commit, shape.messages))
 }
 
 fn work<I, O>(

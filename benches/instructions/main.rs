@@ -19,6 +19,7 @@ use crate::cases::{CASES, COMMITS, Case};
 mod baseline;
 mod callgrind;
 mod cases;
+mod deliver;
 mod publish;
 #[path = "../seal/steps.rs"]
 mod steps;

@@ -19,6 +19,9 @@ use selvedge_core::{Now, Time, Wall};
 /// Bytes of a body.
 pub const BODY: usize = 256;
 
+/// Of all commits.
+pub const EPOCH: u64 = 1;
+
 /// How many messages a commit has, and of how many topics.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -88,7 +91,7 @@ fn commit(shape: Shape, identity: &Identity) -> Result<Unsealed> {
     let mut author = Author::new(author::Config {
         key: identity.key_id(),
         publisher: identity.publisher.clone(),
-        epoch: 1,
+        epoch: EPOCH,
         earlier: Vec::new(),
         oldest: None,
         voids: Vec::new(),
