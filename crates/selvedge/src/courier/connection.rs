@@ -44,8 +44,8 @@ pub enum Ended {
     #[error("no answer within {ANSWER:?}")]
     Silent,
     #[error(
-        "it refuses {from} to {upto}: its journal takes nothing or there is none, it does not \
-         carry the topic, or its directory denies it; its log says which"
+        "it refuses {from} to {upto}: it keeps no journal or that takes nothing, does not carry \
+         the topic, or its directory denies it; its log says which"
     )]
     Refused { from: Position, upto: Position },
     #[error("the publisher is closed")]
