@@ -194,8 +194,8 @@ impl Subscriber {
                 }
                 let Some(event) = event else { continue };
                 // Its publisher's fault; the body is good, so it is handed over.
-                if matches!(&event, Event::Message(m) if !m.extension.is_empty() && m.headers().is_err())
-                {
+                let is_bad = |m: &Message| !m.extension.is_empty() && m.headers().is_err();
+                if matches!(&event, Event::Message(message) if is_bad(message)) {
                     self.counters.bad_extension();
                 }
                 let ticket = self.progress.as_mut().map(|progress| take(progress, &event));
