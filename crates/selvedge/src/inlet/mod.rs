@@ -278,7 +278,7 @@ impl Inlet {
     pub fn set_back(&mut self, key: KeyId, start: Start, out: &mut Vec<Output>) {
         let Ok(speaker) = self.directory.speaker(key) else { return }; // it was removed
         let publisher = speaker.name.clone();
-        // What waits comes again, too.
+        // What waits comes again, too; but not what was offered, unless its peer is told.
         let left = Input::Removed { key, revoked: true };
         self.machine.handle(self.clock.now(), left, &mut Vec::new());
         self.options.begin.insert(key, start);
