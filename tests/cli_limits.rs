@@ -27,7 +27,8 @@ fn a_journal_that_may_not_grow_is_full() {
     ends(&output, 1, "not taken by the journal");
     let receipts = String::from_utf8(output.stdout).unwrap();
     assert_eq!(receipts.lines().count(), 300);
-    assert_eq!(receipts.lines().last(), Some("-"));
+    // Not always the last one: a small commit may still fit where a large one did not.
+    assert!(receipts.lines().any(|receipt| receipt == "-"));
     let journal = fabric.path("state/web.journal");
     succeeds(&fabric.run(&["journal", "verify", text(&journal)]));
 }
