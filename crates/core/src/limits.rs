@@ -72,10 +72,10 @@ pub const SEAL_BYTES: usize = 64 * 1_024;
 /// Bodies in one packet.
 pub const BODIES: usize = 1_024;
 
-/// Bodies in one packet of our own, unless the directory says otherwise: a topic's messages of one
-/// commit make several packets then, which are hashed two at a time, and a reader seldom has to
-/// move what came of a packet so far. The seal of each is some 250 bytes.
-pub const PACK: usize = 64;
+/// Bodies in one packet of our own, unless the directory says otherwise: a topic's messages of a
+/// full commit make sixteen packets then, as many as are hashed at once, and a reader seldom has to
+/// move what came of a packet so far. The seal of each is some 280 bytes.
+pub const PACK: usize = 32;
 
 /// Body bytes after which a packet of our own is full, for the same reason.
 pub const PACK_BYTES: usize = 16 * 1_024;
@@ -140,9 +140,9 @@ pub const WRITE_BYTES: usize = 256 * 1_024;
 /// Slices handed to one vectored write: half of Linux's IOV_MAX.
 pub const WRITE_SLICES: usize = 512;
 
-/// Read at once from a busy connection: some seven full packets, so that few are cut at an end and
-/// nearly all are hashed in pairs (an eighth less CPU than half of it). An idle one has a buffer of
-/// 5 KiB. A delivered body keeps the buffer it was read into alive.
+/// Read at once from a busy connection: some fourteen full packets, so that few are cut at an end
+/// and most are hashed at once. An idle one has a buffer of 5 KiB. A delivered body keeps alive the
+/// buffer that it was read into.
 pub const READ_BYTES: usize = 128 * 1_024;
 
 /// Bytes held out of order for one key.

@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::ops::Range;
+use selvedge_sha256::digests;
 use smallvec::SmallVec;
 
-use super::digest::digests;
 use super::header::{COMMIT_BYTES, HEADER, Header, signed_bytes};
 use super::merkle::{Hash, Tree, leaf_start, proof_len};
 use super::packet::{FIXED, Packet};

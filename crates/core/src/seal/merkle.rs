@@ -2,10 +2,18 @@
 
 use alloc::vec::Vec;
 
-use super::digest::node;
+use selvedge_sha256::digest;
 
 /// A SHA-256 digest.
-pub type Hash = [u8; 32];
+pub type Hash = selvedge_sha256::Digest;
+
+/// The digest of a node: RFC 9162, section 2.1.1.
+fn node(left: &Hash, right: &Hash) -> Hash {
+    let mut input = [1; 1 + 2 * size_of::<Hash>()];
+    input[1..33].copy_from_slice(left);
+    input[33..].copy_from_slice(right);
+    digest(&input)
+}
 
 /// A whole tree, kept level by level so that proofs are read off.
 pub struct Tree {
@@ -144,6 +152,14 @@ impl Iterator for Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest as _, Sha256};
+
+    #[test]
+    fn a_node_is_what_sha2_makes_of_it() {
+        let (left, right) = ([0xa5; 32], core::array::from_fn(|at| at as u8));
+        let expected = Sha256::new().chain_update([1]).chain_update(left).chain_update(right);
+        assert_eq!(node(&left, &right), Hash::from(expected.finalize()));
+    }
 
     /// The recursive definition of RFC 9162, section 2.1.1.
     fn reference(leaves: &[Hash]) -> Hash {

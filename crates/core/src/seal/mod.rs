@@ -16,7 +16,6 @@
 
 mod commit;
 mod content;
-mod digest;
 mod header;
 mod key;
 pub mod merkle;
