@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use selvedge_core::limits::INBOX_BYTES;
+use selvedge_core::limits::{INBOX_BYTES, INBOX_TURN, INBOX_WARM_BYTES};
 use selvedge_core::subscriber::{Delivery, Lost, Output};
 use selvedge_core::topic::Pattern;
 use selvedge_core::{KeyId, Position};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
 
 use crate::counters::LinkCounters;
 use crate::cursor::{Handle, Place};
@@ -50,14 +51,23 @@ impl Inbox {
 
     /// The application took so much.
     pub fn give_back(&self, bytes: usize) {
-        if bytes > 0 && self.bytes.fetch_sub(bytes, Ordering::AcqRel) >= INBOX_BYTES {
-            self.taken.notify_one();
+        if bytes > 0 && self.bytes.fetch_sub(bytes, Ordering::AcqRel) >= INBOX_WARM_BYTES {
+            self.taken.notify_one(); // one permit is kept, so none is missed
         }
     }
 
+    /// Waits until there is room; a little longer if the application takes what is there.
     async fn room(&self) {
+        let warm = async {
+            while self.bytes.load(Ordering::Acquire) >= INBOX_WARM_BYTES {
+                self.taken.notified().await;
+            }
+        };
+        if timeout(INBOX_TURN, warm).await.is_ok() {
+            return;
+        }
         while self.bytes.load(Ordering::Acquire) >= INBOX_BYTES {
-            self.taken.notified().await; // one permit is kept, so none is missed
+            self.taken.notified().await;
         }
     }
 }
@@ -164,4 +174,50 @@ fn keep_wanted(delivery: &mut Delivery, wanted: &[Pattern], counters: &LinkCount
     });
     counters.delivered(messages);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{Duration, Instant, advance};
+
+    /// How long it takes until there is room, if the application takes something after so long.
+    async fn wait(waiting: usize, takes_after: Option<Duration>) -> Duration {
+        let (inbox, start) = (Inbox::default(), Instant::now());
+        inbox.charge(waiting);
+        let room = async {
+            inbox.room().await;
+            start.elapsed()
+        };
+        let application = async {
+            if let Some(time) = takes_after {
+                advance(time).await;
+                inbox.give_back(1);
+            }
+        };
+        tokio::join!(room, application).0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_little_waits_there_is_room() {
+        assert_eq!(wait(INBOX_WARM_BYTES - 1, None).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_application_that_takes_goes_first() {
+        let soon = INBOX_TURN / 2;
+        assert_eq!(wait(INBOX_WARM_BYTES, Some(soon)).await, soon);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn for_one_that_does_not_take_more_is_kept() {
+        let waited = wait(INBOX_BYTES - 1, None).await;
+        assert!((INBOX_TURN..INBOX_TURN * 3).contains(&waited), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn but_never_more_than_the_bound() {
+        let late = Duration::from_secs(1);
+        assert_eq!(wait(INBOX_BYTES, Some(late)).await, late);
+    }
 }
