@@ -129,9 +129,10 @@ impl<'a, P: Iterator<Item = &'a [u8]>> Lane<'a, P> {
         (self.from, self.upto) = (0, 0);
     }
 
-    /// Fills up with parts, and, after the last, with the padding.
+    /// Fills up with parts, and, after the last, with the padding. A long part is hashed where it
+    /// lies, except for what completes a block.
     fn gather(&mut self) {
-        if self.padded || self.upto - self.from >= BLOCK {
+        if self.padded || !self.blocks().is_empty() {
             return;
         }
         let gathered = self.gathered.as_flattened_mut();
@@ -144,7 +145,12 @@ impl<'a, P: Iterator<Item = &'a [u8]>> Lane<'a, P> {
                     None => break,
                 }
             }
-            let (taken, rest) = self.rest.split_at(self.rest.len().min(gathered.len() - self.upto));
+            let room = match long(self.rest) {
+                [] => gathered.len() - self.upto,
+                _ if self.upto.is_multiple_of(BLOCK) => return,
+                _ => self.upto.next_multiple_of(BLOCK) - self.upto,
+            };
+            let (taken, rest) = self.rest.split_at(self.rest.len().min(room));
             gathered[self.upto..self.upto + taken.len()].copy_from_slice(taken);
             (self.rest, self.upto) = (rest, self.upto + taken.len());
             self.len += taken.len();
@@ -157,18 +163,24 @@ impl<'a, P: Iterator<Item = &'a [u8]>> Lane<'a, P> {
     }
 
     fn blocks(&self) -> &[Block] {
-        self.gathered.as_flattened()[self.from..self.upto].as_chunks().0
+        ready(&self.gathered.as_flattened()[self.from..self.upto], self.rest)
     }
 
     /// The state, and the blocks to take into it.
     fn work(&mut self) -> (&mut [u32; 8], &[Block]) {
-        let bytes = &self.gathered.as_flattened()[self.from..self.upto];
-        (&mut self.state, bytes.as_chunks().0)
+        let gathered = &self.gathered.as_flattened()[self.from..self.upto];
+        (&mut self.state, ready(gathered, self.rest))
     }
 
     /// So many blocks were taken.
     fn took(&mut self, blocks: usize) {
-        self.from += blocks * BLOCK;
+        let bytes = blocks * BLOCK;
+        if self.from < self.upto {
+            self.from += bytes;
+        } else {
+            self.rest = &self.rest[bytes..];
+            self.len += bytes;
+        }
     }
 
     /// Which input it was and its digest, once all is hashed.
@@ -210,6 +222,19 @@ fn together<'a, P: Iterator<Item = &'a [u8]>>(lanes: &mut [Lane<'a, P>], wide: W
         lane.state = array::from_fn(|word| states[word][at]);
         lane.took(count);
     }
+}
+
+/// The blocks that were gathered, or, without any, those of a long part.
+fn ready<'a>(gathered: &'a [u8], rest: &'a [u8]) -> &'a [Block] {
+    match gathered.as_chunks().0 {
+        [] => long(rest),
+        blocks => blocks,
+    }
+}
+
+/// The blocks of a part that is too long for copying it to pay; none of another.
+fn long(part: &[u8]) -> &[Block] {
+    if part.len() > GATHERED * BLOCK { part.as_chunks().0 } else { &[] }
 }
 
 /// The least that [`pad`] adds: a bit, in a byte of its own, and the length.
@@ -257,7 +282,7 @@ mod tests {
 
     #[test]
     fn they_are_what_sha2_makes_of_each_alone() {
-        for split in [1, 7, 64, 100_000] {
+        for split in [1, 7, 64, 1_500, 100_000] {
             let inputs: Vec<Vec<u8>> = lens().map(|len| input(len, split)).collect();
             let expected: Vec<Digest> =
                 inputs.iter().map(|input| Sha256::digest(input).into()).collect();

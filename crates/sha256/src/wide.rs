@@ -120,7 +120,11 @@ fn compress(states: &mut [[u32; LANES]; 8], blocks: [&[Block]; LANES]) {
     let mut before: [Words; 8] = array::from_fn(|word| load(&states[word]));
     let count = blocks.iter().map(|blocks| blocks.len()).min().unwrap_or_default();
     for at in 0..count {
-        let mut w = words_of(blocks.map(|blocks| &blocks[at]));
+        let mut w = [_mm512_setzero_si512(); 16];
+        for (row, blocks) in w.iter_mut().zip(blocks) {
+            *row = load(&blocks[at]);
+        }
+        words_of(&mut w);
         let mut state = before;
         for (sixteen, k) in K.iter().enumerate() {
             // Written out, every place in `w` and `state` is a constant: they stay in registers.
@@ -169,17 +173,17 @@ fn scheduled<const T: usize>(w: &[Words; 16]) -> Words {
     add(add(back(16), sum0), add(back(7), sum1))
 }
 
-/// The sixteen words of each block, word by word.
+/// From the bytes of one block a vector, to one word of each block a vector.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn words_of(blocks: [&Block; LANES]) -> [Words; 16] {
+fn words_of(w: &mut [Words; 16]) {
     // A byte's place in each group of four, turned round: words are big-endian.
     let swap = _mm512_set4_epi32(0x0c0d_0e0f, 0x0809_0a0b, 0x0405_0607, 0x0001_0203);
-    let rows: [Words; 16] = array::from_fn(|lane| _mm512_shuffle_epi8(load(blocks[lane]), swap));
+    w.iter_mut().for_each(|row| *row = _mm512_shuffle_epi8(*row, swap));
     // Within each quarter, four words of four rows change places; then the quarters do.
-    let mut quarters = rows;
+    let mut quarters = *w;
     for at in 0..4 {
-        let [a, b, c, d] = array::from_fn(|row| rows[4 * at + row]);
+        let [a, b, c, d] = [w[4 * at], w[4 * at + 1], w[4 * at + 2], w[4 * at + 3]];
         let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
         quarters[4 * at] = _mm512_unpacklo_epi64(ab, cd);
         quarters[4 * at + 1] = _mm512_unpackhi_epi64(ab, cd);
@@ -187,17 +191,15 @@ fn words_of(blocks: [&Block; LANES]) -> [Words; 16] {
         quarters[4 * at + 2] = _mm512_unpacklo_epi64(ab, cd);
         quarters[4 * at + 3] = _mm512_unpackhi_epi64(ab, cd);
     }
-    let mut words = quarters;
     for at in 0..4 {
-        let [a, b, c, d] = array::from_fn(|four| quarters[4 * four + at]);
+        let [a, b, c, d] = [quarters[at], quarters[4 + at], quarters[8 + at], quarters[12 + at]];
         let (ab, cd) = (_mm512_shuffle_i32x4::<0x44>(a, b), _mm512_shuffle_i32x4::<0x44>(c, d));
-        words[at] = _mm512_shuffle_i32x4::<0x88>(ab, cd);
-        words[4 + at] = _mm512_shuffle_i32x4::<0xdd>(ab, cd);
+        w[at] = _mm512_shuffle_i32x4::<0x88>(ab, cd);
+        w[4 + at] = _mm512_shuffle_i32x4::<0xdd>(ab, cd);
         let (ab, cd) = (_mm512_shuffle_i32x4::<0xee>(a, b), _mm512_shuffle_i32x4::<0xee>(c, d));
-        words[8 + at] = _mm512_shuffle_i32x4::<0x88>(ab, cd);
-        words[12 + at] = _mm512_shuffle_i32x4::<0xdd>(ab, cd);
+        w[8 + at] = _mm512_shuffle_i32x4::<0x88>(ab, cd);
+        w[12 + at] = _mm512_shuffle_i32x4::<0xdd>(ab, cd);
     }
-    words
 }
 
 #[inline]
