@@ -27,6 +27,10 @@ use crate::net::{self, ReadBuffer, Stream};
 /// Names links, in the whole process.
 static LINKS: AtomicU64 = AtomicU64::new(1);
 
+/// Messages and MARKs from which on they are judged without looking for more: most of sixteen
+/// packets, which are hashed at once. A read brings fewer if they are large.
+const TOGETHER: usize = 12;
+
 /// Keeps one link up.
 pub struct Runner {
     pub name: Name,
@@ -270,7 +274,13 @@ impl Link<'_> {
                         return Err(Ended::Closed);
                     }
                     (pinged, silent_until) = (0, after(PING_AFTER));
-                    let fault = self.connection.handle(self.buffer.bytes(), &mut self.events);
+                    let mut fault = self.parse();
+                    while fault.is_ok()
+                        && (1..TOGETHER).contains(&self.events.len())
+                        && self.buffer.fill_now(&self.stream)?.is_some_and(|count| count > 0)
+                    {
+                        fault = self.parse();
+                    }
                     self.take().await?;
                     fault?;
                 }
@@ -297,6 +307,11 @@ impl Link<'_> {
                 }
             }
         }
+    }
+
+    /// Cuts messages out of what was read.
+    fn parse(&mut self) -> Result<(), Fault> {
+        self.connection.handle(self.buffer.bytes(), &mut self.events)
     }
 
     /// Asks for what is wanted: all that waits to be asked on this connection, in one write.

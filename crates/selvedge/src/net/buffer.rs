@@ -41,16 +41,23 @@ impl ReadBuffer {
     pub async fn fill(&mut self, stream: &Stream) -> io::Result<usize> {
         loop {
             stream.readable().await?;
-            self.make_room();
-            let room = self.bytes.capacity() - self.bytes.len();
-            match stream.try_read(&mut self.bytes) {
-                Ok(count) => {
-                    self.read(count, room);
-                    return Ok(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+            if let Some(count) = self.fill_now(stream)? {
+                return Ok(count);
             }
+        }
+    }
+
+    /// Appends the bytes that are there, if any; 0 at the end of the stream.
+    pub fn fill_now(&mut self, stream: &Stream) -> io::Result<Option<usize>> {
+        self.make_room();
+        let room = self.bytes.capacity() - self.bytes.len();
+        match stream.try_read(&mut self.bytes) {
+            Ok(count) => {
+                self.read(count, room);
+                Ok(Some(count))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
