@@ -102,7 +102,7 @@ fn group(packet: &Value) -> Group {
 
 fn sealed(commit: &Value) -> Commit {
     let groups = list(&commit["packets"]).iter().map(group).collect();
-    Unsealed { header: header(commit), groups }.seal(&identity(commit))
+    Unsealed { header: header(commit), groups }.seal(&identity(commit), &mut Default::default())
 }
 
 fn wire(commit: &Commit, index: usize) -> Bytes {

@@ -76,7 +76,7 @@ fn commit() -> Commit {
         group("a.y", &[(1, "one"), (2, "two")]),
         group("a.z", &[(3, "three")]),
     ];
-    Unsealed { header: header(4, 3), groups }.seal(&identity())
+    Unsealed { header: header(4, 3), groups }.seal(&identity(), &mut Default::default())
 }
 
 /// The frames of a packet, to be changed.
@@ -455,7 +455,7 @@ fn tip() -> Raw {
     };
     let group = Group { topic: draft.topic.clone(), tseq: 0, messages: vec![(TIP_OFF, draft)] };
     let header = Header { commit: 4, ..header(0, 1) };
-    Raw::of(&Unsealed { header, groups: vec![group] }.seal(&identity()), 0)
+    Raw::of(&Unsealed { header, groups: vec![group] }.seal(&identity(), &mut Default::default()), 0)
 }
 
 #[test]
@@ -476,7 +476,7 @@ fn nobody_tips_for_another_nor_a_relay_speaks_for_itself() {
 fn two_commits_of_one_number_raise_the_alarm() {
     let mut door = Door::warm();
     let groups = vec![group("a.other", &[(0, "fork")])];
-    let fork = Unsealed { header: header(1, 1), groups }.seal(&identity());
+    let fork = Unsealed { header: header(1, 1), groups }.seal(&identity(), &mut Default::default());
     let opened = door.open(&Raw::of(&fork, 0)).unwrap();
     assert!(opened.fork && opened.verified.is_some());
     assert!(!door.open(&Raw::middle()).unwrap().fork, "the first stays the one that is cached");
@@ -495,7 +495,11 @@ fn the_cache_is_bounded_and_forgets_the_oldest() {
     let mut door = Door::new(known());
     let nth = |commit: u64| {
         let header = Header { commit, ..header(1, 1) };
-        Raw::of(&Unsealed { header, groups: vec![group("a", &[(0, "")])] }.seal(&identity()), 0)
+        Raw::of(
+            &Unsealed { header, groups: vec![group("a", &[(0, "")])] }
+                .seal(&identity(), &mut Default::default()),
+            0,
+        )
     };
     let first = nth(0);
     let id = CommitId::of(&first.parse().unwrap());

@@ -171,7 +171,7 @@ fn write(folder: &Path, n: u16, messages: u64) -> Result<()> {
         let messages = (0..n).map(|off| (off, draft(first + u64::from(off)))).collect();
         let header = Header { key: identity.key_id(), epoch, commit, first, time, n, m: 1 };
         let groups = vec![Group { topic: topic.clone(), tseq: first + 1, messages }];
-        let sealed = Unsealed { header, groups }.seal(&identity);
+        let sealed = Unsealed { header, groups }.seal(&identity, &mut Default::default());
         journal.append(&[Record {
             stream: header.key.0,
             from: Place::new(epoch, first),

@@ -1,5 +1,6 @@
 //! What a core does with commits, step by step, on either side: their bodies have 256 bytes.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +12,9 @@ use selvedge_core::limits::PACK;
 use selvedge_core::open::{
     self, Budget, Cache, Checked, CommitId, Hashed, Refusal, Trusted, Verified,
 };
-use selvedge_core::seal::{Commit, ContentType, Draft, Identity, Packet, SecretKey, Unsealed};
+use selvedge_core::seal::{
+    Commit, ContentType, Draft, Identity, Packet, SecretKey, Unsealed, Used,
+};
 use selvedge_core::topic::Topic;
 use selvedge_core::wire::{self, Connection, Event, Frames, Limits, Role};
 use selvedge_core::{Now, Time, Wall};
@@ -39,6 +42,7 @@ impl fmt::Display for Shape {
 /// Makes commits of one shape.
 pub struct Sealing {
     identity: Identity,
+    used: RefCell<Used>,
     /// One of them; the others have the same messages.
     commit: Unsealed,
 }
@@ -48,7 +52,7 @@ impl Sealing {
         let key = SecretKey::from_seed(&[7; 32]);
         let identity = Identity { fabric: "bench".parse()?, publisher: "bench".parse()?, key };
         let commit = commit(shape, &identity)?;
-        Ok(Sealing { identity, commit })
+        Ok(Sealing { identity, used: RefCell::default(), commit })
     }
 
     /// Who verifies these commits.
@@ -73,7 +77,7 @@ impl Sealing {
 
     /// Hashes, signs, and encodes for the wire.
     pub fn seal(&self, commit: Unsealed) -> Commit {
-        commit.seal(&self.identity)
+        commit.seal(&self.identity, &mut self.used.borrow_mut())
     }
 
     /// Commit number `commit` as a link reads it.

@@ -37,7 +37,7 @@ impl Voice {
         let groups =
             vec![Group { topic: draft.topic.clone(), tseq: seq + 1, messages: vec![(0, draft)] }];
         let header = Header { key: self.key(), epoch, commit: seq, first: seq, time, n: 1, m: 1 };
-        Unsealed { header, groups }.seal(&self.identity)
+        Unsealed { header, groups }.seal(&self.identity, &mut Default::default())
     }
 
     /// What stands before records: public key and name.

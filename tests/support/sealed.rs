@@ -62,7 +62,7 @@ impl Author {
         };
         self.commit += 1;
         self.next += u64::from(off);
-        Unsealed { header, groups }.seal(&self.identity).packets
+        Unsealed { header, groups }.seal(&self.identity, &mut Default::default()).packets
     }
 }
 

@@ -152,7 +152,7 @@ impl Voice {
         };
         self.next += u64::from(n);
         self.commit += 1;
-        Unsealed { header, groups }.seal(&self.identity)
+        Unsealed { header, groups }.seal(&self.identity, &mut Default::default())
     }
 
     /// A packet of a commit, as it comes through the door.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use selvedge_core::author::{self, Author, Input, Output};
 use selvedge_core::directory::{Directory, Endpoint};
 use selvedge_core::limits::PACK;
-use selvedge_core::seal::{Commit, Identity, SecretKey};
+use selvedge_core::seal::{Commit, Identity, SecretKey, Used};
 use selvedge_core::topic::Name;
 use selvedge_core::{KeyId, Position};
 use selvedge_journal::AppendError;
@@ -115,6 +115,7 @@ pub(crate) fn listener(
 pub struct Voice {
     author: Author,
     identity: Identity,
+    used: Used,
     epochs: Epochs,
     clock: Clock,
     effects: Vec<Output>,
@@ -178,6 +179,7 @@ impl Voice {
         Ok(Voice {
             author: Author::new(config),
             identity,
+            used: Used::default(),
             epochs,
             clock: Clock::new(),
             effects: Vec::new(),
@@ -200,7 +202,7 @@ impl Voice {
             next += 1;
             match effect {
                 Output::Seal(unsealed) => {
-                    let commit = unsealed.seal(&self.identity);
+                    let commit = unsealed.seal(&self.identity, &mut self.used);
                     self.author.handle(self.clock.now(), Input::Sealed(commit), &mut effects);
                 }
                 Output::Send(commit) => self.send(commit, out),

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::header::{COMMIT_BYTES, HEADER, Header, signed_bytes};
 use super::merkle::{Hash, Tree, leaf_start, proof_len};
 use super::packet::{FIXED, Packet};
-use super::{ContentType, SecretKey};
+use super::{ContentType, SecretKey, Used};
 use crate::topic::{Name, Topic};
 use crate::wire;
 use crate::{KeyId, Wall};
@@ -156,19 +156,21 @@ impl From<&Packet> for Sealed {
 
 impl Unsealed {
     /// Lays the packets out for the wire, hashes every byte, signs once.
-    pub fn seal(self, identity: &Identity) -> Commit {
+    pub fn seal(self, identity: &Identity, used: &mut Used) -> Commit {
         let header = self.header.encode();
         let leaves = self.groups.len() as u16; // at most one a message, or one tip
         let packets = self.groups.iter().zip(0..leaves);
-        let mut packets: Vec<Unsigned<'_>> =
-            packets.map(|(group, index)| Unsigned::new(group, &header, index, leaves)).collect();
+        let mut packets: Vec<Unsigned<'_>> = packets
+            .map(|(group, index)| Unsigned::new(group, &header, index, leaves, used))
+            .collect();
         let tree = Tree::new(digests(packets.iter().map(Unsigned::leaf)));
         let signed = signed_bytes(&identity.fabric, &identity.publisher, &header, &tree.root());
         let signature = identity.key.sign(&signed);
         for (index, packet) in packets.iter_mut().enumerate() {
             packet.sign(&signature, tree.proof(index));
         }
-        Commit { header: self.header, packets: packets.into_iter().map(Unsigned::done).collect() }
+        let packets = packets.into_iter().map(|packet| packet.done(used)).collect();
+        Commit { header: self.header, packets }
     }
 }
 
@@ -185,13 +187,19 @@ struct Unsigned<'a> {
 }
 
 impl<'a> Unsigned<'a> {
-    fn new(group: &'a Group, header: &[u8; HEADER], index: u16, leaves: u16) -> Self {
+    fn new(
+        group: &'a Group,
+        header: &[u8; HEADER],
+        index: u16,
+        leaves: u16,
+        used: &mut Used,
+    ) -> Self {
         let (topic, head) = (group.topic.as_bytes(), group.head_bytes());
         let siblings = proof_len(index, leaves).unwrap_or_default(); // it is one of them
         let seal = FIXED + 32 * siblings + head;
         let copied = group.messages.iter().map(|(_, draft)| draft.body.len());
         let copied: usize = copied.take_while(|len| *len < REFERENCED).map(|len| 9 + len).sum();
-        let mut start = Vec::with_capacity(9 + topic.len() + 9 + seal + copied + 9);
+        let mut start = used.room(9 + topic.len() + 9 + seal + copied + 9);
         wire::put_frame(&mut start, topic, true);
         start.extend_from_slice(wire::header(seal, true).as_ref());
         start.extend_from_slice(header);
@@ -241,11 +249,13 @@ impl<'a> Unsigned<'a> {
         room.zip(proof).for_each(|(room, sibling)| room.copy_from_slice(sibling));
     }
 
-    fn done(self) -> Sealed {
+    fn done(self, used: &mut Used) -> Sealed {
         let Unsigned { group, start, rest, .. } = self;
         let tip = group.messages.first().is_some_and(|(_, d)| d.ctype == ContentType::TIP);
         let numbers = if tip { 0 } else { group.messages.len() as u16 };
-        let wire = core::iter::once(Bytes::from(start)).chain(rest).collect();
+        let start = Bytes::from(start);
+        used.keep(&start);
+        let wire = core::iter::once(start).chain(rest).collect();
         Sealed { topic: group.topic.clone(), numbers, wire }
     }
 }

@@ -22,6 +22,7 @@ pub mod merkle;
 mod packet;
 mod record;
 mod tip;
+mod used;
 
 pub use commit::{Commit, Draft, Group, Identity, Sealed, Unsealed, entry_bytes};
 pub use content::ContentType;
@@ -30,6 +31,7 @@ pub use key::{BadKey, PublicKey, SecretKey, key_id};
 pub use packet::{Entries, Entry, Malformed, Packet};
 pub use record::NoRecord;
 pub use tip::{BadTip, EPOCHS, EpochEnd, RECENT, Recent, Tip, VOIDS, Void};
+pub use used::Used;
 
 /// The offset that a tip's entry has: it takes no number.
 pub const TIP_OFF: u16 = 0xffff;

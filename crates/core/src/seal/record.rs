@@ -88,7 +88,7 @@ mod tests {
         let header = Header { key: id, epoch, commit: 3, first: 7, time, n: 3, m: 2 };
         let identity =
             Identity { fabric: "f".parse().unwrap(), publisher: "p".parse().unwrap(), key };
-        Unsealed { header, groups }.seal(&identity)
+        Unsealed { header, groups }.seal(&identity, &mut Default::default())
     }
 
     fn flat(commit: &Commit) -> Bytes {

@@ -60,7 +60,7 @@ impl World {
             match output {
                 author::Output::Seal(unsealed) => {
                     self.ledger.numbered(&unsealed);
-                    let commit = unsealed.seal(&publisher.identity);
+                    let commit = unsealed.seal(&publisher.identity, &mut Default::default());
                     self.ledger.sealed(&commit);
                     self.soon(300, Event::Sealed { node, life, commit });
                 }
