@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use selvedge::{Pattern, Topic};
+use selvedge_core::limits::RECONNECT_MAX;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -18,8 +19,9 @@ use super::parts::{Order, Report};
 use super::report::Narrator;
 use crate::options::Level;
 
-/// How long to wait for what must be seen. Reconnecting backs off at random.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for what must be seen: who was away is dialled again within [`RECONNECT_MAX`],
+/// at random, and a busy host takes its time.
+const PATIENCE: Duration = RECONNECT_MAX.saturating_add(Duration::from_secs(10));
 
 /// The user wants it to end.
 #[derive(Debug, thiserror::Error)]
