@@ -15,7 +15,7 @@ use selvedge_core::open::{Blame, Budget};
 use selvedge_core::subscriber::LinkId;
 use selvedge_core::topic::Name;
 use selvedge_core::wire::{self, Ask, Connection, Event, Fault, Limits, Mark, Peer, Role};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::door::{Door, Refused};
 use super::plan::Plan;
@@ -79,6 +79,8 @@ struct Link<'a> {
     budget: Budget,
     refusals: BTreeMap<&'static str, Repeats>,
     trusted_any: bool,
+    /// To bring what was read.
+    turn: Arc<Semaphore>,
 }
 
 /// Counts a link that is up; and down, however it ends.
@@ -196,6 +198,7 @@ impl Runner {
             budget: Budget::default(),
             refusals: BTreeMap::new(),
             trusted_any: false,
+            turn: Arc::new(Semaphore::new(1)),
         };
         loop {
             link.read().await?;
@@ -374,7 +377,8 @@ impl Link<'_> {
             }
         }
         if !items.is_empty() {
-            self.say(Said::Arrived { items, directory }).await?;
+            let turn = self.turn.clone().acquire_owned().await.map_err(|_| Ended::Unheard)?;
+            self.say(Said::Arrived { items, directory, _turn: turn }).await?;
         }
         if !answers.is_empty() {
             self.stream.write_all(answers.into()).await?;

@@ -23,7 +23,7 @@ use selvedge_core::subscriber::{self, Input, LinkId, Output};
 use selvedge_core::topic::{Name, Pattern};
 use selvedge_core::wire::{Ask, Frames, Mark};
 use selvedge_core::{KeyId, Position};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::Clock;
@@ -37,8 +37,8 @@ pub use reach::Reach;
 /// Links that are peers of an outlet: their names do not meet those of links that were dialled.
 pub const OFFERING: u64 = 1 << 63;
 
-/// Batches from links that may wait for the inlet; each is at most what one read brought. Few, so
-/// that what was hashed is still in the processor's cache when it is handed over.
+/// Batches from links that may wait for the inlet, one of each link. Few, so that what was hashed
+/// is still in the processor's cache when it is handed over.
 const BATCHES: usize = 8;
 
 /// What to hear, and from whom.
@@ -115,10 +115,12 @@ enum Said {
     Up {
         selvedge: bool,
     },
-    /// What one read brought, judged by this directory.
+    /// What was read at once, judged by this directory. The link brings no more until this is
+    /// dropped.
     Arrived {
         items: Vec<Item>,
         directory: Arc<Directory>,
+        _turn: OwnedSemaphorePermit,
     },
     Down,
     /// None of its addresses answers; it is tried again.
@@ -449,7 +451,7 @@ impl Inlet {
                 self.machine.handle(now, Input::LinkDown(id), out);
             }
             Said::Unreachable => {}
-            Said::Arrived { items, directory } => {
+            Said::Arrived { items, directory, _turn } => {
                 // Judged by a directory that has changed since: judge again who may say what.
                 let again = !Arc::ptr_eq(&directory, &self.directory);
                 for item in items {
