@@ -15,7 +15,7 @@ use crate::steps::{BODY, Decoding, Sealing, Shape};
 
 mod steps;
 
-/// A publisher that says 256,000 messages a second signs 64 of them together; 512 is the most.
+/// What a publisher of 256,000 messages a second signs together: at first, and after a second.
 const SHAPES: [Shape; 4] = [
     Shape { messages: 64, topics: 1 },
     Shape { messages: 64, topics: 64 },

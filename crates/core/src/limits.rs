@@ -73,8 +73,8 @@ pub const SEAL_BYTES: usize = 64 * 1_024;
 pub const BODIES: usize = 1_024;
 
 /// Bodies in one packet of our own, unless the directory says otherwise: a topic's messages of a
-/// full commit make sixteen packets then, as many as are hashed at once, and a reader seldom has to
-/// move what came of a packet so far. The seal of each is some 280 bytes.
+/// full commit make several packets then, of which sixteen are hashed at once, and a reader seldom
+/// has to move what came of a packet so far. The seal of each is some 280 bytes.
 pub const PACK: usize = 32;
 
 /// Body bytes after which a packet of our own is full, for the same reason.
@@ -92,7 +92,7 @@ pub const COMMIT_MESSAGES: usize = 4_096;
 // ---- signing -----------------------------------------------------------------------------------
 
 /// Messages signed together at most when several wait.
-pub const SIGN_MESSAGES: usize = 512;
+pub const SIGN_MESSAGES: usize = 1_024;
 
 /// Body bytes signed together at most; one larger message goes alone. Half of it made messages of
 /// 1 KiB an eighth dearer, and those of 16 KiB a tenth.
