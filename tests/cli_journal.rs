@@ -14,7 +14,7 @@ use cli::{Fabric, ends, succeeds, text};
 use kept::{Voice, flip, record_of, rewrite, segment};
 use serde_json::Value;
 
-/// A journal of `web` with `lines` messages, in commits of at most 512.
+/// A journal of `web` with `lines` messages, in commits of at most 1,024.
 fn journal(fabric: &Fabric, lines: usize) -> PathBuf {
     let lines: String = (0..lines).map(|number| format!("{number}\n")).collect();
     fabric.say("org.example.a", &lines);
@@ -82,9 +82,9 @@ fn a_good_journal_has_no_findings_and_stays_as_it_is() {
 #[test]
 fn a_flipped_bit_is_named_as_one_record() {
     let fabric = Fabric::journaled();
-    let journal = journal(&fabric, 3_000);
+    let journal = journal(&fabric, 5_000);
     let file = segment(&journal);
-    let (offset, from, upto) = record_of(&file, 1_000);
+    let (offset, from, upto) = record_of(&file, 2_000); // neither the first nor the last one
     // First in its body, then in its header as well.
     for at in [offset + 64 + 200, offset + 20] {
         flip(&file, at);
@@ -96,7 +96,7 @@ fn a_flipped_bit_is_named_as_one_record() {
         let said = found["text"].as_str().unwrap();
         assert!(said.contains(&format!("/{from} up to ")), "{said}");
         assert!(said.contains(&format!("/{upto}, not included")), "{said}");
-        assert_eq!(all[1]["messages"], 3_000 - (upto - from));
+        assert_eq!(all[1]["messages"], 5_000 - (upto - from));
         let shown = fabric.run(&["journal", "inspect", text(&journal)]);
         ends(&shown, 1, "");
         let shown = String::from_utf8(shown.stdout).unwrap();
