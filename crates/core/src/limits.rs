@@ -137,7 +137,7 @@ pub const INBOX_BYTES: usize = 64 << 20;
 
 /// Bytes delivered from which on the application is given time to take them, before more is: what
 /// waits longer is no longer in the processor's cache when it is taken (a sixth of all a subscriber
-/// does, where one thread does it). A quarter of a usual second-level cache.
+/// does, where one thread does it). Half of a usual second-level cache.
 pub const INBOX_WARM_BYTES: usize = 512 * 1_024;
 
 /// How long it is given: one that is slower finds [`INBOX_BYTES`] kept for it.
